@@ -1,0 +1,141 @@
+//! What goes into and comes out of an [`super::Index`].
+
+use crate::Id;
+
+/// Rows for [`super::Index::insert_many`], as columns.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// One id per row; `None` numbers the rows on from the largest number id below 2^53.
+    pub ids: Option<&'a [Id]>,
+    /// `n * dim` numbers, row after row.
+    pub vectors: &'a [f32],
+    /// One JSON object text, or `None`, per row; empty for no payloads at all.
+    pub payloads: &'a [Option<String>],
+}
+
+/// What a write does about an id that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Refuse with `ID_EXISTS`.
+    Insert,
+    /// Replace the vector; replace the payload if one is given, else keep it.
+    Upsert,
+}
+
+/// What [`super::Index::insert_many`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inserted {
+    /// Rows written.
+    pub count: u64,
+    /// First of the consecutive ids given, where the caller gave none.
+    pub first_id: Option<u64>,
+}
+
+/// Which columns a read brings back besides ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Include {
+    /// The payload text.
+    pub payload: bool,
+    /// The vector.
+    pub vector: bool,
+}
+
+/// How to search.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SearchParams {
+    /// Rows wanted, 1 to 1,000,000.
+    pub k: usize,
+    /// Candidate pool of the walk, 1 to 1,000,000; raised to `k + offset` where smaller.
+    pub ef_search: usize,
+    /// Nearest rows to leave out first, for paging; `k + offset` at most 1,000,000.
+    pub offset: usize,
+    /// Farthest distance to return.
+    pub max_distance: Option<f32>,
+    /// Columns to bring back.
+    pub include: Include,
+}
+
+impl Default for SearchParams {
+    fn default() -> Self {
+        SearchParams {
+            k: 10,
+            ef_search: super::DEFAULT_EF_SEARCH,
+            offset: 0,
+            max_distance: None,
+            include: Include::default(),
+        }
+    }
+}
+
+/// One row found by a search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    /// Its id.
+    pub id: Id,
+    /// Its exact distance to the query.
+    pub distance: f32,
+    /// Its payload text, where asked for and present.
+    pub payload: Option<String>,
+    /// Its vector, where asked for.
+    pub vector: Option<Vec<f32>>,
+}
+
+/// One row read by id or by scan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its id.
+    pub id: Id,
+    /// Its payload text, where asked for and present.
+    pub payload: Option<String>,
+    /// Its vector, where asked for: exactly the numbers that went in.
+    pub vector: Option<Vec<f32>>,
+}
+
+/// Figures about a database, all in rows or bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Rows that a search can return.
+    pub rows: u64,
+    /// Deleted or replaced rows that still take space.
+    pub tombstones: u64,
+    /// The one cache budget.
+    pub cache_bytes: u64,
+    /// Memory of decoded adjacency.
+    pub adjacency_bytes: u64,
+    /// Memory of cached vector pages.
+    pub vector_bytes: u64,
+    /// Memory of the store's own cache.
+    pub kv_bytes: u64,
+    /// Memory of the upper layers.
+    pub upper_bytes: u64,
+    /// Memory of per-row tables and of writes not yet brought to the store.
+    pub table_bytes: u64,
+    /// Size of the vector file.
+    pub vector_file_bytes: u64,
+    /// Size of the store's files.
+    pub kv_file_bytes: u64,
+    /// Size of the journal.
+    pub journal_bytes: u64,
+}
+
+/// One thing [`super::Index::check`] found wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// A short stable name of the kind of damage, such as `dangling_link`.
+    pub kind: &'static str,
+    /// What exactly, for people.
+    pub detail: String,
+    /// The row it concerns, where it concerns one.
+    pub id: Option<Id>,
+}
+
+/// The result of [`super::Index::check`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Live rows walked.
+    pub rows: u64,
+    /// Layer-0 links walked.
+    pub links: u64,
+    /// Everything found wrong; empty for a sound database.
+    pub problems: Vec<Problem>,
+}

@@ -1,0 +1,211 @@
+//! The ordered key-value seam: [`Read`], [`Kv`], and the [`Batch`] they exchange.
+//!
+//! Synchronous on purpose: a search touches hundreds of keys, most of them cached, and a poll per read
+//! would cost more than the read. Asynchronous hosts block at the edge, or answer [`Synced::Pending`].
+
+mod batch;
+pub mod links;
+mod mem;
+
+pub use batch::{Batch, Op};
+pub use mem::MemKv;
+
+use crate::Result;
+use std::ops::ControlFlow;
+
+/// The closed list of key spaces. Each fixes its key shape and whether it takes merges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Space {
+    /// Short ASCII names to engine state (watermarks, the entry point). No merges.
+    Meta = 0,
+    /// Caller id (tagged bytes) to slot. No merges.
+    Ids = 1,
+    /// Slot to caller id. No merges.
+    Slots = 2,
+    /// Slot to payload text. No merges.
+    Payloads = 3,
+    /// Slot of a tombstoned row to nothing. No merges.
+    Dead = 4,
+    /// Slot to its layer-0 adjacency list. Merges with [`links::fold`].
+    Links = 5,
+    /// Slot to its lists on the layers above 0. No merges.
+    Upper = 6,
+    /// Slot to the next slot that holds a bit-identical vector. No merges.
+    Twins = 7,
+}
+
+impl Space {
+    /// Every space, in key order.
+    pub const ALL: [Space; 8] = [
+        Space::Meta,
+        Space::Ids,
+        Space::Slots,
+        Space::Payloads,
+        Space::Dead,
+        Space::Links,
+        Space::Upper,
+        Space::Twins,
+    ];
+
+    /// A short stable name: stores use it for tables and column families.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Space::Meta => "meta",
+            Space::Ids => "ids",
+            Space::Slots => "slots",
+            Space::Payloads => "payloads",
+            Space::Dead => "dead",
+            Space::Links => "links",
+            Space::Upper => "upper",
+            Space::Twins => "twins",
+        }
+    }
+
+    /// The space with discriminant `byte`, if there is one.
+    pub fn from_byte(byte: u8) -> Option<Space> {
+        Space::ALL.get(usize::from(byte)).copied()
+    }
+
+    /// Folds merge operands, oldest first, into `base`. `None` means the key holds nothing.
+    ///
+    /// Pure and associative: folding some operands together first ([`Space::combine`]) changes nothing.
+    /// Errors with `CORRUPT` where base or operand do not decode, `INTERNAL` where the space takes no merges.
+    pub fn fold(self, base: Option<&[u8]>, operands: &[&[u8]]) -> Result<Option<Vec<u8>>> {
+        match self {
+            Space::Links => links::fold(base, operands),
+            _ => Err(no_merges(self)),
+        }
+    }
+
+    /// One operand that acts as `first` followed by `second`.
+    pub fn combine(self, first: &[u8], second: &[u8]) -> Result<Vec<u8>> {
+        match self {
+            Space::Links => Ok([first, second].concat()),
+            _ => Err(no_merges(self)),
+        }
+    }
+}
+
+fn no_merges(space: Space) -> crate::Error {
+    crate::Error::new(crate::Code::Internal, format!("space {} takes no merges", space.name()))
+}
+
+/// The key of a slot: four big-endian bytes, so that byte order is slot order.
+pub fn slot_key(slot: crate::Slot) -> [u8; 4] {
+    slot.to_be_bytes()
+}
+
+/// Reads what [`slot_key`] wrote.
+pub fn slot_of(key: &[u8]) -> Result<crate::Slot> {
+    <[u8; 4]>::try_from(key)
+        .map(u32::from_be_bytes)
+        .map_err(|_| crate::Error::corrupt(format!("a slot key has {} bytes instead of 4", key.len())))
+}
+
+/// A half-open range of keys, compared as unsigned bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First key inside.
+    pub start: Vec<u8>,
+    /// First key after, or `None` for no bound.
+    pub end: Option<Vec<u8>>,
+}
+
+impl Range {
+    /// Every key.
+    pub fn all() -> Self {
+        Range { start: Vec::new(), end: None }
+    }
+
+    /// `start <= key < end`.
+    pub fn between(start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
+        Range { start: start.into(), end: Some(end.into()) }
+    }
+
+    /// `start <= key`.
+    pub fn from(start: impl Into<Vec<u8>>) -> Self {
+        Range { start: start.into(), end: None }
+    }
+
+    /// Keys that begin with `prefix`; the empty prefix means all.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let mut end = prefix.to_vec();
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                return Range { start: prefix.to_vec(), end: Some(end) };
+            }
+        }
+        Range { start: prefix.to_vec(), end: None }
+    }
+
+    /// Whether `key` is inside.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= self.start.as_slice() && self.end.as_ref().is_none_or(|end| key < end.as_slice())
+    }
+
+    /// Whether no key can be inside.
+    pub fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.as_slice() <= self.start.as_slice())
+    }
+}
+
+/// What a [`Read::scan`] callback answers with to go on or to stop.
+pub type Flow = ControlFlow<()>;
+
+/// One frozen, consistent view of a store. Lends bytes to callbacks, so that nothing is copied and no
+/// lifetime leaks. Object-safe.
+///
+/// Contract, each line a test of the conformance suite:
+/// - a view never changes, whatever is applied after it was taken;
+/// - `get_many` answers every key once, in any order, and agrees with `get`;
+/// - `scan` visits keys in ascending unsigned byte order and stops when told to.
+pub trait Read {
+    /// Lends the value of `key` to `see`; `false` where there is none.
+    fn get(&self, space: Space, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool>;
+    /// Lends every key's value, or `None`, to `see` with the key's position in `keys`.
+    fn get_many(
+        &self,
+        space: Space,
+        keys: &[&[u8]],
+        see: &mut dyn FnMut(usize, Option<&[u8]>),
+    ) -> Result<()>;
+    /// Lends the entries of `range` in ascending order.
+    fn scan(&self, space: Space, range: &Range, see: &mut dyn FnMut(&[u8], &[u8]) -> Flow) -> Result<()>;
+}
+
+/// Counts applied batches; grows by one for each.
+pub type Seq = u64;
+
+/// The answer of [`Kv::sync`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synced {
+    /// Durable now.
+    Done,
+    /// The host will make it durable later; [`Kv::durable`] tells when.
+    Pending,
+}
+
+/// An ordered key-value store with atomic batches.
+///
+/// Contract, each line a test of the conformance suite:
+/// - `apply` is atomic (no view sees half a batch), ordered, and visible to later views on return;
+/// - after a crash the survivors are a prefix of the applied batches, at least up to `durable()`;
+/// - operations inside a batch take effect in order;
+/// - a merge reads back as [`Space::fold`] of the earlier value and the operands, in order;
+/// - a failed `apply` or `sync` poisons the handle: later writes fail with `POISONED` until reopened.
+pub trait Kv {
+    /// A frozen view of everything applied so far. Cheap; meant to be short-lived.
+    fn view(&self) -> Result<Box<dyn Read + '_>>;
+    /// Applies all of `batch` or nothing. Not yet durable on return.
+    fn apply(&self, batch: &Batch) -> Result<Seq>;
+    /// Makes everything applied up to `seq` survive power loss.
+    fn sync(&self, seq: Seq) -> Result<Synced>;
+    /// The last batch known to be durable.
+    fn durable(&self) -> Seq;
+    /// Bytes of memory the store's own caches hold now.
+    fn memory(&self) -> u64;
+    /// Bytes the store takes on disk now; 0 where it has none.
+    fn disk(&self) -> u64;
+}

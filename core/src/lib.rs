@@ -1,0 +1,29 @@
+//! Asteroid DB's engine: an HNSW index over pluggable storage.
+//!
+//! This crate names no host: no file, no thread pool it was not given, no clock, no JavaScript. Storage comes
+//! in through two seams, [`kv::Kv`] and [`bytes::Bytes`]; threads through [`Pool`]. See `ARCHITECTURE.md`.
+
+pub mod bytes;
+mod error;
+mod id;
+mod index;
+pub mod kv;
+mod metric;
+mod options;
+mod pool;
+pub mod simd;
+mod sync;
+mod varint;
+
+pub use error::{Code, Error, Result};
+pub use id::{Id, MAX_ID_BYTES, Slot};
+pub use index::{
+    CheckReport, DEFAULT_EF_SEARCH, Hit, Include, Index, Inserted, Mode, Problem, Row, Rows, SearchParams,
+    Snapshot, Stats, Stores,
+};
+pub use metric::Metric;
+pub use options::{
+    Config, Durability, FORMAT_VERSION, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES, Manifest,
+    OpenRequest, Options, StoreKind, VectorStorage,
+};
+pub use pool::{Control, Pool, Serial};

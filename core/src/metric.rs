@@ -1,0 +1,80 @@
+//! How far apart two vectors are.
+
+use crate::simd::Kernels;
+use crate::{Code, Error, Result};
+
+/// The distance of a database. Smaller is nearer for all three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Metric {
+    /// Euclidean distance, square root taken.
+    L2 = 0,
+    /// 1 - cosine similarity, from 0 (same direction) to 2 (opposite).
+    Cosine = 1,
+    /// Negative inner product.
+    Dot = 2,
+}
+
+impl Metric {
+    /// The option value that names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Metric::L2 => "l2",
+            Metric::Cosine => "cosine",
+            Metric::Dot => "dot",
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Metric> {
+        [Metric::L2, Metric::Cosine, Metric::Dot].get(usize::from(byte)).copied()
+    }
+
+    /// The ordering key of the pair: cheap to compute, ascending with distance (squared for [`Metric::L2`]).
+    pub(crate) fn rank(self, kernels: &Kernels, a: &[f32], b: &[f32]) -> f32 {
+        match self {
+            Metric::L2 => kernels.l2_squared(a, b),
+            Metric::Cosine => {
+                let [dot, aa, bb] = kernels.dot_and_norms(a, b);
+                1.0 - dot / (aa.sqrt() * bb.sqrt())
+            }
+            Metric::Dot => -kernels.dot(a, b),
+        }
+    }
+
+    /// The distance that callers see, from an ordering key.
+    pub(crate) fn distance(self, rank: f32) -> f32 {
+        match self {
+            Metric::L2 => rank.max(0.0).sqrt(),
+            Metric::Cosine => rank.max(0.0),
+            Metric::Dot => rank,
+        }
+    }
+
+    /// The ordering key of a caller's distance.
+    pub(crate) fn rank_of(self, distance: f32) -> f32 {
+        match self {
+            Metric::L2 => distance * distance,
+            Metric::Cosine | Metric::Dot => distance,
+        }
+    }
+
+    /// Refuses a vector that cannot be stored or searched for: wrong length, not finite, zero under cosine.
+    pub fn validate(self, dim: u32, vector: &[f32]) -> Result<()> {
+        if vector.len() != dim as usize {
+            return Err(Error::new(
+                Code::DimensionMismatch,
+                format!("the vector has {} numbers, the database's dimension is {dim}", vector.len()),
+            ));
+        }
+        if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
+            return Err(Error::invalid(format!(
+                "the vector holds {} at position {at}: every number must be finite",
+                vector[at]
+            )));
+        }
+        if self == Metric::Cosine && vector.iter().all(|&x| x == 0.0) {
+            return Err(Error::invalid("the vector is all zeros, which has no direction: cosine needs one"));
+        }
+        Ok(())
+    }
+}

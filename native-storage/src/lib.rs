@@ -1,0 +1,1 @@
+//! Native storage for Asteroid DB: redb, files and memory maps, and the one-writer lock.

@@ -1,0 +1,1 @@
+//! Helpers shared by the tests: data sets, exact search, simulated disks.
