@@ -135,6 +135,11 @@ fn common<'a, T>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
 }
 
 /// A block that starts with `tail` and ends in zeros, which add nothing to any of the sums.
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon"),
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 #[inline]
 fn padded<T: Copy + Default, const N: usize>(tail: &[T]) -> [T; N] {
     let mut block = [T::default(); N];
