@@ -23,7 +23,9 @@ const names = positionals.length > 0 ? positionals : Object.keys(METRICS)
 const options = JSON.parse(values.open)
 
 console.log(bold('Asteroid DB bench'))
-console.log(`${cpus()[0].model}, ${availableParallelism()} threads, ${number(totalmem() / 1e9)} GB, Node ${process.version}`)
+console.log(
+  `${cpus()[0].model}, ${availableParallelism()} threads, ${number(totalmem() / 1e9)} GB, Node ${process.version}`,
+)
 if (values.open !== '{}') console.log(`open options ${values.open}`)
 for (const name of names) {
   const reason = name === 'clusters' ? false : missing(name)
@@ -40,24 +42,35 @@ async function bench(set) {
     console.log(`\n${bold(set.name)}: ${number(built.rows)} x ${built.dim}, ${built.metric}`)
     console.log('\nInserting')
     const ratio = loop.manyPerSecond / loop.loopPerSecond
-    console.log(`  insert, awaited one by one  ${number(loop.loopPerSecond).padStart(9)} rows/s  (${number(loop.rows)} rows)`)
+    console.log(
+      `  insert, awaited one by one  ${number(loop.loopPerSecond).padStart(9)} rows/s  (${number(loop.rows)} rows)`,
+    )
     console.log(
       `  insertMany, the same rows   ${number(loop.manyPerSecond).padStart(9)} rows/s  (${ratio.toFixed(1)} times as fast)`,
     )
-    console.log(`  insertMany, all rows        ${number(built.perSecond).padStart(9)} rows/s  (${time(built.ms)})`)
+    console.log(
+      `  insertMany, all rows        ${number(built.perSecond).padStart(9)} rows/s  (${time(built.ms)})`,
+    )
 
     console.log('\nMemory while inserting (resident, above the process before open)')
     for (const { rows, rss, ms } of built.curve) {
-      console.log(`  ${number(rows).padStart(9)} rows  ${megabytes(rss).padStart(10)}  ${time(ms).padStart(12)}`)
+      console.log(
+        `  ${number(rows).padStart(9)} rows  ${megabytes(rss).padStart(10)}  ${time(ms).padStart(12)}`,
+      )
     }
     console.log('\nOn disk')
     const raw = built.rows * built.dim * 4
-    console.log(`  ${megabytes(built.disk)}, ${(built.disk / built.rows).toFixed(0)} bytes per row, ${(built.disk / raw).toFixed(2)} times the vectors`)
+    console.log(
+      `  ${megabytes(built.disk)}, ${(built.disk / built.rows).toFixed(0)} bytes per row, ${(built.disk / raw).toFixed(2)} times the vectors`,
+    )
 
     const queries = await stage('queries', set)
     report('reopened, cacheBytes by default', await stage('search', { set: queries, path, options: {} }))
     const cacheBytes = Math.max(4 << 20, Math.ceil(built.disk / 10))
-    report(`reopened, cacheBytes ${megabytes(cacheBytes)}`, await stage('search', { set: queries, path, options: { cacheBytes } }))
+    report(
+      `reopened, cacheBytes ${megabytes(cacheBytes)}`,
+      await stage('search', { set: queries, path, options: { cacheBytes } }),
+    )
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -77,7 +90,9 @@ function report(title, { opened, baseline, rss, stats, runs }) {
     ]
     console.log(`  ${cells.join('  ')}`)
   }
-  console.log(`  resident memory ${megabytes(rss - baseline)} above the ${megabytes(baseline)} of the process before open`)
+  console.log(
+    `  resident memory ${megabytes(rss - baseline)} above the ${megabytes(baseline)} of the process before open`,
+  )
   if (stats) console.log(dim(`  stats ${JSON.stringify(stats)}`))
 }
 

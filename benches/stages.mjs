@@ -23,14 +23,16 @@ process.once('message', async ({ name, settings }) => {
 function load({ name, rows }, limits) {
   // Exact neighbours of a cut are found by comparing every query with every row: fewer queries keep that short.
   const count = rows === undefined ? undefined : 200
-  if (name === 'clusters') return clusters({ rows: rows ?? 50_000, dim: 128, metric: 'l2', seed: 1, count: 200 })
+  if (name === 'clusters')
+    return clusters({ rows: rows ?? 50_000, dim: 128, metric: 'l2', seed: 1, count: 200 })
   return loadDataset(name, { rows, count, ...limits })
 }
 
 /** A loop of awaited `insert` against one `insertMany` of the same rows, both into an empty database. */
 async function loop(settings) {
   const set = load({ ...settings, rows: Math.min(settings.rows ?? LOOP_ROWS, LOOP_ROWS) }, { count: 1 })
-  const fresh = () => open(settings.path, { dim: set.dim, metric: set.metric, ...settings.options, reinit: true })
+  const fresh = () =>
+    open(settings.path, { dim: set.dim, metric: set.metric, ...settings.options, reinit: true })
   const rates = async (write) => {
     const found = []
     for (let run = 0; run < RUNS; run++) {
@@ -61,7 +63,10 @@ async function build(settings) {
   for (let at = 0; at < set.rows; at += CURVE_ROWS) {
     const end = Math.min(at + CURVE_ROWS, set.rows)
     const began = performance.now()
-    await db.insertMany({ ids: rowIds(end - at, at), vectors: set.base.subarray(at * set.dim, end * set.dim) })
+    await db.insertMany({
+      ids: rowIds(end - at, at),
+      vectors: set.base.subarray(at * set.dim, end * set.dim),
+    })
     const took = performance.now() - began
     ms += took
     curve.push({ rows: end, rss: memory() - baseline, ms: took })

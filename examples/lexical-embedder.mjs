@@ -71,11 +71,12 @@ function features(text) {
   // "readFileSync" also counts as "read file sync".
   const spaced = text.replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase()
   for (const [word] of spaced.matchAll(/[\p{L}\p{N}]+/gu)) {
-    add(word, WEIGHTS.word)
+    add(word.replace(/(?<=...)(ing|ed|es|s)$/, ''), WEIGHTS.word)
     if (previous) add(`${previous} ${word}`, WEIGHTS.pair)
     previous = word
     const padded = `^${word}$`
-    for (let i = 0; word.length > 3 && i + 4 <= padded.length; i++) add(`~${padded.slice(i, i + 4)}`, WEIGHTS.piece)
+    for (let i = 0; word.length > 3 && i + 4 <= padded.length; i++)
+      add(`~${padded.slice(i, i + 4)}`, WEIGHTS.piece)
   }
   return found
 }

@@ -16,8 +16,8 @@ import { createEmbedder } from './lexical-embedder.mjs'
 import { gather } from './lib/passages.mjs'
 
 const QUESTIONS = [
-  'how do I read a file line by line?',
-  'what happens to my data when the process is killed?',
+  'how do I cancel a request with an abort signal?',
+  'what happens to my rows when the process dies?',
   'how do I run a loop in parallel on all cores?',
 ]
 const HITS = 3
@@ -31,7 +31,8 @@ try {
   await main()
 } catch (error) {
   console.error(`\n${red(error.code ?? 'Error')} ${error.message}`)
-  if (error.code === 'LOCKED') console.error('Another run of this example is still at work: wait for it to end.')
+  if (error.code === 'LOCKED')
+    console.error('Another run of this example is still at work: wait for it to end.')
   else if (error.code === 'CORRUPT') console.error('Make it again with: npm start -- --rebuild')
   process.exitCode = 1
 }

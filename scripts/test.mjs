@@ -9,7 +9,16 @@
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { buildAddon, cacheDir, installPackages, npm, requireTools, root, run, SetupError } from './lib/setup.mjs'
+import {
+  buildAddon,
+  cacheDir,
+  installPackages,
+  npm,
+  requireTools,
+  root,
+  run,
+  SetupError,
+} from './lib/setup.mjs'
 import { bold, dim, green, number, red, time } from './lib/style.mjs'
 
 const NEWER_NODES = ['22', '24', 'latest']
@@ -37,7 +46,10 @@ const steps = [
   ['rust tests', cargo(['test', '--workspace', '--locked', '--no-fail-fast'])],
   ['rust docs', cargo(['doc', '--workspace', '--no-deps', '--locked'], { RUSTDOCFLAGS: '-D warnings' })],
   ['addon build', () => buildAddon({ env, echo: false, timeoutMs: STEP_TIMEOUT_MS })],
-  ['js tooling tests', nodeTests(() => ['npy', 'setup', 'readme', 'example'].flatMap((name) => jsTest(name)()))],
+  [
+    'js tooling tests',
+    nodeTests(() => ['npy', 'setup', 'readme', 'example'].flatMap((name) => jsTest(name)())),
+  ],
   ['node tests', nodeTests(addonTests)],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
@@ -66,7 +78,9 @@ for (const [at, [name, job]] of chosen.entries()) {
   if (!(await step(`${String(at + 1).padStart(2)}/${chosen.length}`, name, job))) break
 }
 const done = passed > 0 && failed === 0
-console.log(`\n${done ? green('All is well') : red('Stopped at the first failure')} after ${time(performance.now() - began)}.`)
+console.log(
+  `\n${done ? green('All is well') : red('Stopped at the first failure')} after ${time(performance.now() - began)}.`,
+)
 console.log(`${passed} passed, ${failed} failed`)
 process.exitCode = done ? 0 : 1
 
@@ -91,7 +105,9 @@ async function step(place, name, job) {
     const counts = countTests(output)
     passed += counts.passed
     failed += counts.failed || 1
-    console.log(`${output}\n      ${red('failed')} after ${time(performance.now() - start)}: ${error.message}`)
+    console.log(
+      `${output}\n      ${red('failed')} after ${time(performance.now() - start)}: ${error.message}`,
+    )
     return false
   }
 }
@@ -99,20 +115,26 @@ async function step(place, name, job) {
 /** Adds up what cargo and Node's test runner say at the end of each run. */
 function countTests(output) {
   const counts = { passed: 0, failed: 0, skipped: 0 }
-  for (const [, ok, bad, ignored] of output.matchAll(/^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/gm)) {
+  for (const [, ok, bad, ignored] of output.matchAll(
+    /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/gm,
+  )) {
     counts.passed += Number(ok)
     counts.failed += Number(bad)
     counts.skipped += Number(ignored)
   }
   const kinds = { pass: 'passed', fail: 'failed', skipped: 'skipped' }
-  for (const [, kind, count] of output.matchAll(/^# (pass|fail|skipped) (\d+)$/gm)) counts[kinds[kind]] += Number(count)
+  for (const [, kind, count] of output.matchAll(/^# (pass|fail|skipped) (\d+)$/gm))
+    counts[kinds[kind]] += Number(count)
   return counts
 }
 
 function refuseHiddenSkips(output) {
   if (!ci || !env.ASTEROID_SHARED) return
   const skip = /^.*(?:# SKIP|skipped:).*ASTEROID_SHARED.*$/m.exec(output)
-  if (skip) throw Object.assign(new Error(`a test was left out although ${shared} exists: ${skip[0].trim()}`), { output })
+  if (skip)
+    throw Object.assign(new Error(`a test was left out although ${shared} exists: ${skip[0].trim()}`), {
+      output,
+    })
 }
 
 function command(program, args, extra) {
@@ -120,7 +142,9 @@ function command(program, args, extra) {
 }
 
 function testFiles(folder) {
-  const files = readdirSync(join(root, folder), { recursive: true }).filter((name) => /\.test\.m?[jt]s$/.test(name))
+  const files = readdirSync(join(root, folder), { recursive: true }).filter((name) =>
+    /\.test\.m?[jt]s$/.test(name),
+  )
   if (files.length === 0) throw new SetupError(`no test files were found under ${folder}`)
   return files.sort().map((name) => join(root, folder, name))
 }
@@ -141,7 +165,13 @@ async function testOnNode(version) {
 async function nodeProgram(version) {
   const name = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`
   const folder = join(cacheDir, 'node', version)
-  const program = join(folder, 'node_modules', name, 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
+  const program = join(
+    folder,
+    'node_modules',
+    name,
+    'bin',
+    process.platform === 'win32' ? 'node.exe' : 'node',
+  )
   const age = existsSync(program) ? Date.now() - statSync(folder).mtimeMs : Infinity
   if (age < MONTH_MS) return program
   mkdirSync(folder, { recursive: true })
@@ -152,7 +182,10 @@ async function nodeProgram(version) {
     return program
   } catch (error) {
     if (existsSync(program)) return program
-    if (ci) throw Object.assign(new Error(`node ${version} could not be had from npm (${name})`), { output: error.output })
+    if (ci)
+      throw Object.assign(new Error(`node ${version} could not be had from npm (${name})`), {
+        output: error.output,
+      })
     console.log(`      node ${version} could not be had from npm (${name}): left out`)
     return undefined
   }

@@ -6,7 +6,7 @@ import { basename, join, relative, sep } from 'node:path'
 
 const MOST_PASSAGES = 20_000
 const MOST_FILE_BYTES = 2_000_000
-const SHORTEST_WORDS = 12
+const SHORTEST_WORDS = 16
 const ENOUGH_WORDS = 60
 const MOST_WORDS = 150
 
@@ -44,11 +44,26 @@ function split(files) {
 
 function* listFiles(root) {
   const skipped = new Set(['node_modules', 'target', 'data', '.git', '.cache'])
-  yield* walk(root, (name) => name.endsWith('.md'), skipped, (path) => relative(root, path))
+  yield* walk(
+    root,
+    (name) => name.endsWith('.md'),
+    skipped,
+    (path) => relative(root, path),
+  )
   const packages = join(root, 'node_modules')
-  yield* walk(packages, (name) => name.endsWith('.md'), new Set(['.cache']), (path) => relative(root, path))
+  yield* walk(
+    packages,
+    (name) => name.endsWith('.md'),
+    new Set(['.cache']),
+    (path) => relative(root, path),
+  )
   yield* crateFiles(root)
-  yield* walk(packages, (name) => name.endsWith('.d.ts'), new Set(['.cache']), (path) => relative(root, path))
+  yield* walk(
+    packages,
+    (name) => name.endsWith('.d.ts'),
+    new Set(['.cache']),
+    (path) => relative(root, path),
+  )
 }
 
 function* walk(folder, wanted, skipped, nameOf) {
@@ -70,9 +85,14 @@ function* crateFiles(root) {
   for (const registry of readdirSync(sources)) {
     for (const [, name, version] of crates) {
       const folder = join(sources, registry, `${name}-${version}`)
-      yield* walk(folder, (file) => file.endsWith('.md'), new Set(['target']), (path) => {
-        return `${name}-${version}/${relative(folder, path)}`
-      })
+      yield* walk(
+        folder,
+        (file) => file.endsWith('.md'),
+        new Set(['target']),
+        (path) => {
+          return `${name}-${version}/${relative(folder, path)}`
+        },
+      )
     }
   }
 }

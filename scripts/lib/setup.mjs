@@ -47,7 +47,9 @@ export function requireTools() {
     )
   }
   if (!atLeast(version, wantRust)) {
-    throw new SetupError(`Rust ${wantRust} or newer is needed, this is ${version}.\nRun: rustup update stable`)
+    throw new SetupError(
+      `Rust ${wantRust} or newer is needed, this is ${version}.\nRun: rustup update stable`,
+    )
   }
 }
 

@@ -15,7 +15,8 @@ export const METRICS = { 'sift-photos': 'l2', movies: 'cosine' }
  */
 export function missing(name) {
   if (existsSync(join(shared, 'data', name, 'base.npy'))) return false
-  if (process.env.CI && existsSync(shared)) throw new Error(`${shared} exists, but has no data/${name}/base.npy`)
+  if (process.env.CI && existsSync(shared))
+    throw new Error(`${shared} exists, but has no data/${name}/base.npy`)
   return `ASTEROID_SHARED has no data/${name}`
 }
 
@@ -89,7 +90,8 @@ export function exactTruth({ base, queries, rows, count, dim, metric, k }) {
   // The query's own length does not change the order, a row's does under cosine.
   const scale = new Float64Array(rows).fill(1)
   if (metric === 'cosine') {
-    for (let row = 0; row < rows; row++) scale[row] = 1 / Math.sqrt(dot(base, row * dim, base, row * dim, dim))
+    for (let row = 0; row < rows; row++)
+      scale[row] = 1 / Math.sqrt(dot(base, row * dim, base, row * dim, dim))
   }
   const scores = new Float64Array(rows)
   for (let q = 0; q < count; q++) {

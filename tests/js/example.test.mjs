@@ -40,7 +40,8 @@ test('Markdown becomes passages under their headings', () => {
 })
 
 test('doc comments become passages under what they document', () => {
-  const source = '/**\n * Reads a {@link File}.\n * ```js\n * x()\n * ```\n */\nexport declare function readIt(path: string): void\n'
+  const source =
+    '/**\n * Reads a {@link File}.\n * ```js\n * x()\n * ```\n */\nexport declare function readIt(path: string): void\n'
   assert.deepEqual(
     [...fromDeclarations(source, 'node_modules/@types/node/fs.d.ts')],
     [{ title: '@types/node fs.d.ts > readIt', text: 'Reads a File.' }],
@@ -79,7 +80,8 @@ test('the whole example: store, reopen, answer; the second run stores nothing', 
   t.after(() => rmSync(folder, { recursive: true, force: true }))
   const docs = join(folder, 'docs')
   const example = join(repository, 'examples/search-docs.mjs')
-  const ask = (...args) => sh(process.execPath, [example, ...args], folder, { ASTEROID_DOCS: docs, NO_COLOR: '1' })
+  const ask = (...args) =>
+    sh(process.execPath, [example, ...args], folder, { ASTEROID_DOCS: docs, NO_COLOR: '1' })
 
   const first = ask()
   const passages = Number(/Gathered\s+([\d,]+) passages/.exec(first)[1].replaceAll(',', ''))

@@ -10,7 +10,11 @@ export function readNpy(path) {
   const end = start + (long ? file.readUInt32LE(8) : file.readUInt16LE(8))
   const header = file.toString('latin1', start, end)
   const type = /'descr':\s*'([<|=])(\w+)'/.exec(header)?.[2]
-  const shape = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1].split(',').filter((part) => part.trim()).map(Number)
+  const shape = /'shape':\s*\(([^)]*)\)/
+    .exec(header)?.[1]
+    .split(',')
+    .filter((part) => part.trim())
+    .map(Number)
   if (!type || !shape || !/'fortran_order':\s*False/.test(header)) {
     throw new Error(`${path} has a header that this reader does not know: ${header.trim()}`)
   }

@@ -10,7 +10,10 @@ function write(path, type, shape, bytes) {
   const header = Buffer.from(`${text.padEnd(117)}\n`, 'latin1')
   const size = Buffer.alloc(2)
   size.writeUInt16LE(header.length)
-  writeFileSync(path, Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), size, header, Buffer.from(bytes)]))
+  writeFileSync(
+    path,
+    Buffer.concat([Buffer.from('\x93NUMPY\x01\x00', 'latin1'), size, header, Buffer.from(bytes)]),
+  )
 }
 
 test('every element type is read as it was written', (t) => {

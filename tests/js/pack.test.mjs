@@ -20,13 +20,24 @@ console.log('rows', count, refused)
 
 test('the tarball holds what is needed to run, and nothing else', (t) => {
   const { files, size, unpackedSize } = pack()
-  t.diagnostic(`package size: ${(size / 1e6).toFixed(2)} MB packed, ${(unpackedSize / 1e6).toFixed(2)} MB unpacked`)
-  for (const wanted of ['package.json', 'README.md', 'LICENSE']) assert.ok(files.includes(wanted), `${wanted} is missing`)
+  t.diagnostic(
+    `package size: ${(size / 1e6).toFixed(2)} MB packed, ${(unpackedSize / 1e6).toFixed(2)} MB unpacked`,
+  )
+  for (const wanted of ['package.json', 'README.md', 'LICENSE'])
+    assert.ok(files.includes(wanted), `${wanted} is missing`)
   const addons = files.filter((name) => name.endsWith('.node'))
   const here = `${process.platform}-${process.arch}`
-  assert.ok(addons.some((name) => name.includes(here)), `no addon for ${here} among ${files.join(', ')}`)
-  assert.ok(files.some((name) => name.endsWith('.d.ts')), 'no type declarations')
-  const strays = files.filter((name) => /\.rs$|\.test\.|^(tests|benches|scripts|examples|core|target|\.ci)\/|Cargo/.test(name))
+  assert.ok(
+    addons.some((name) => name.includes(here)),
+    `no addon for ${here} among ${files.join(', ')}`,
+  )
+  assert.ok(
+    files.some((name) => /\.d\.[cm]ts$/.test(name)),
+    'no type declarations',
+  )
+  const strays = files.filter((name) =>
+    /\.rs$|\.test\.|^(tests|benches|scripts|examples|core|target|\.ci)\/|Cargo/.test(name),
+  )
   assert.deepEqual(strays, [])
 })
 
@@ -89,10 +100,18 @@ for (const [module, moduleResolution, type] of [
     const folder = project(
       t,
       { type },
-      { 'main.ts': TYPED, 'wrong.ts': WRONG, 'tsconfig.json': config('main.ts'), 'wrong.json': config('wrong.ts') },
+      {
+        'main.ts': TYPED,
+        'wrong.ts': WRONG,
+        'tsconfig.json': config('main.ts'),
+        'wrong.json': config('wrong.ts'),
+      },
     )
     const tsc = join(repository, 'node_modules/typescript/bin/tsc')
     sh(process.execPath, [tsc, '-p', 'tsconfig.json'], folder)
-    assert.throws(() => sh(process.execPath, [tsc, '-p', 'wrong.json'], folder), /wrong\.ts.*'?string'? is not assignable/)
+    assert.throws(
+      () => sh(process.execPath, [tsc, '-p', 'wrong.json'], folder),
+      /wrong\.ts.*'?string'? is not assignable/,
+    )
   })
 }

@@ -13,7 +13,10 @@ test('every error code is explained, in the order of the source', () => {
   const codes = [...source('core/src/error.rs').matchAll(/Code::\w+ => "([A-Z_]+)"/g)].map(([, code]) => code)
   assert.ok(codes.length >= 19)
   const rows = table(section('Error codes'))
-  assert.deepEqual(rows.map(([code]) => code), codes)
+  assert.deepEqual(
+    rows.map(([code]) => code),
+    codes,
+  )
   for (const [code, meaning, advice] of rows) assert.ok(meaning && advice, `${code} is not explained`)
 })
 
@@ -30,7 +33,11 @@ test('the option table has the names, ranges and defaults of the source', () => 
     assert.equal(bare(rows.get(name).range), `${show(low)} to ${show(high)}`, name)
   }
   const defaults = /pub fn new\(dim: u32[\s\S]*?\n {4}\}\n/.exec(rust)[0]
-  for (const [name, field] of [['m', 'm'], ['efConstruction', 'ef_construction'], ['seed', 'seed']]) {
+  for (const [name, field] of [
+    ['m', 'm'],
+    ['efConstruction', 'ef_construction'],
+    ['seed', 'seed'],
+  ]) {
     const value = new RegExp(`\\b${field}: ([\\d_]+),`).exec(defaults)[1]
     assert.equal(bare(rows.get(name).fallback), bare(value), name)
   }
@@ -53,7 +60,8 @@ test('every method in README.md exists, and every method is in README.md', async
   try {
     const named = new Set([...section('Methods').matchAll(/`(\w+)\(/g)].map(([, name]) => name))
     named.delete('open')
-    for (const name of named) assert.equal(typeof db[name], 'function', `README.md shows ${name}(), which is not there`)
+    for (const name of named)
+      assert.equal(typeof db[name], 'function', `README.md shows ${name}(), which is not there`)
     const later = new Set([...section('Not there yet').matchAll(/`(\w+)\(/g)].map(([, name]) => name))
     const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(db)).filter(
       (name) => typeof Object.getOwnPropertyDescriptor(Object.getPrototypeOf(db), name).value === 'function',
@@ -73,5 +81,6 @@ test('every file and script that README.md names is there', () => {
     assert.ok(existsSync(join(repository, path)), `${path} is not there`)
   }
   const { scripts } = JSON.parse(source('package.json'))
-  for (const [, name] of text.matchAll(/npm run ([\w:-]+)/g)) assert.ok(scripts[name], `npm run ${name} is not there`)
+  for (const [, name] of text.matchAll(/npm run ([\w:-]+)/g))
+    assert.ok(scripts[name], `npm run ${name} is not there`)
 })

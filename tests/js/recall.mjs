@@ -33,7 +33,9 @@ export async function recallAfterReopening(set, efs) {
       }
       const figures = efs.map((ef) => `${ef}: ${recall[ef].toFixed(4)}`).join('  ')
       const rate = Math.round(set.rows / seconds)
-      console.log(`recall ${set.name} ${set.rows} x ${set.dim} ${set.metric}, ${rate} rows/s, by efSearch  ${figures}`)
+      console.log(
+        `recall ${set.name} ${set.rows} x ${set.dim} ${set.metric}, ${rate} rows/s, by efSearch  ${figures}`,
+      )
       return recall
     } finally {
       await db.close()

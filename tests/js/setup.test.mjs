@@ -13,11 +13,14 @@ test('versions compare by number', () => {
 test('a failed program rejects with its output, and none waits for input', async () => {
   const quiet = { echo: false }
   assert.equal(await run(process.execPath, ['-p', "require('fs').readFileSync(0).length"], quiet), '0\n')
-  await assert.rejects(run(process.execPath, ['-e', "console.log('why'); process.exit(3)"], quiet), (error) => {
-    assert.match(error.message, /ended with status 3/)
-    assert.equal(error.output, 'why\n')
-    return true
-  })
+  await assert.rejects(
+    run(process.execPath, ['-e', "console.log('why'); process.exit(3)"], quiet),
+    (error) => {
+      assert.match(error.message, /ended with status 3/)
+      assert.equal(error.output, 'why\n')
+      return true
+    },
+  )
 })
 
 test('text and times are shown as people read them', () => {
@@ -33,6 +36,12 @@ test('exact search agrees with the truth that comes with the data', { skip: miss
 test('recall counts what was found', () => {
   const set = clusters({ rows: 50, dim: 4, metric: 'l2', seed: 1, count: 2, k: 2 })
   const [a, b, c, d] = set.truth
-  assert.equal(recallOf(set, [[{ id: b }, { id: a }], [{ id: BigInt(c) }, { id: d }]]), 1)
+  assert.equal(
+    recallOf(set, [
+      [{ id: b }, { id: a }],
+      [{ id: BigInt(c) }, { id: d }],
+    ]),
+    1,
+  )
   assert.equal(recallOf(set, [[{ id: a }, { id: -1 }], []]), 0.25)
 })
