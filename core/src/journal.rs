@@ -2,7 +2,7 @@
 //!
 //! An append-only file of framed records. A record is committed when it is whole; stores are brought up behind
 //! it and it is cut at a checkpoint. Layout: a 32-byte header (magic, base sequence number, CRC-32C), then
-//! frames of `length u32, sequence u64, synced u64, header CRC u32, body CRC u32, body`. `synced` is how far the
+//! frames of `length u32, sequence u64, synced u64, header CRC u32, body CRC u32, whitened body`. `synced` is how far the
 //! file was known to be durable when the frame was written: it tells damage from a lost tail, see [`Journal::open`].
 
 use crate::bytes::Bytes;
@@ -124,7 +124,9 @@ impl Journal {
         }
         let mut body = vec![0; body_len as usize];
         self.bytes.read_at(at + FRAME as u64, &mut body)?;
-        Ok((word(&head, 24) == crc32c::crc32c(&body)).then(|| (long(&head, 4), body)))
+        let whole = word(&head, 24) == crc32c::crc32c(&body);
+        whiten(&mut body, long(&head, 4));
+        Ok(whole.then(|| (long(&head, 4), body)))
     }
 
     fn frame_header(&self, at: u64, len: u64) -> Result<Option<[u8; FRAME]>> {
@@ -147,7 +149,8 @@ impl Journal {
                 end
             }
             None if len - at < FRAME as u64 => return Ok(true),
-            None => len,
+            // Its length is not to be trusted: the header's own sectors decide.
+            None => at + FRAME as u64,
         };
         // A later frame that knew this place to be durable makes it damage.
         if self.known_durable_later(at, len)? {
@@ -197,8 +200,11 @@ impl Journal {
         frame.extend_from_slice(&self.synced.load(Ordering::Acquire).to_le_bytes());
         let sum = crc32c::crc32c(&frame);
         frame.extend_from_slice(&sum.to_le_bytes());
-        frame.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        frame.extend_from_slice(&[0; 4]);
         frame.extend_from_slice(body);
+        whiten(&mut frame[FRAME..], seq);
+        let sum = crc32c::crc32c(&frame[FRAME..]);
+        frame[FRAME - 4..FRAME].copy_from_slice(&sum.to_le_bytes());
         if let Err(error) = self.bytes.write_at(at, &frame) {
             // Whether this worked shows in `is_clean`.
             let _ = self.bytes.set_len(at);
@@ -249,6 +255,15 @@ impl Journal {
     }
 }
 
+/// Mixes a body with a pattern of its record, or takes the pattern out again. Data may well be all zeros; on disk a zero
+/// sector must mean one that was never written.
+fn whiten(body: &mut [u8], seq: u64) {
+    let pattern = (seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 0x0101_0101_0101_0101).to_le_bytes();
+    for piece in body.chunks_mut(8) {
+        piece.iter_mut().zip(pattern).for_each(|(byte, mask)| *byte ^= mask);
+    }
+}
+
 fn word(bytes: &[u8], at: usize) -> u32 {
     let mut word = [0; 4];
     word.copy_from_slice(&bytes[at..at + 4]);
@@ -281,7 +296,8 @@ mod tests {
         let journal = Journal::open(bytes.clone(), 0, &mut |_| Ok(())).unwrap();
         let mut ends = vec![HEADER];
         for seq in 1..=4u64 {
-            journal.append(seq, &vec![seq as u8; 700 * seq as usize]).unwrap();
+            // Zeros, as in sparse vectors: they must not be taken for sectors that were never written.
+            journal.append(seq, &vec![0; 700 * seq as usize]).unwrap();
             ends.push(bytes.len().unwrap());
             if seq == 2 {
                 journal.sync().unwrap();

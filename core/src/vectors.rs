@@ -390,6 +390,11 @@ impl VectorFile {
         self.bytes.sync().map_err(|error| error.at("vector file"))
     }
 
+    /// Whether anything follows the header.
+    pub(crate) fn holds_rows(&self) -> Result<bool> {
+        Ok(self.bytes.len()? > PAGE)
+    }
+
     /// Size of the file.
     pub(crate) fn disk(&self) -> Result<u64> {
         self.bytes.len()

@@ -138,6 +138,12 @@ fn recover(
     stored: Meta,
     dim: u32,
 ) -> Result<(Journal, Meta)> {
+    // The journal has a durable header before the first row is written.
+    if stored.applied == 0 && bytes.len()? < crate::journal::HEADER && vectors.holds_rows()? {
+        return Err(Error::corrupt(
+            "the journal is truncated: the vector file has rows that it must have named",
+        ));
+    }
     let mut ops: Vec<Op> = Vec::new();
     let mut applied = stored.applied;
     let journal = Journal::open(bytes, stored.applied, &mut |entry| {

@@ -273,12 +273,14 @@ impl Index {
         Ok(keys)
     }
 
-    /// Whether measuring every row costs less than a walk that has to step over rows that do not count.
+    /// Whether measuring every row costs less than a walk: a pool of half the rows, or rows scattered among so many
+    /// that do not count that the walk would step over them all.
     fn scan_is_cheaper(&self, state: &Published, ef: usize) -> bool {
+        let ef = ef as u64;
         let allocated = u64::from(self.allocated.load(std::sync::atomic::Ordering::Acquire));
         let crowding = allocated / state.live.max(1);
-        // A walk measures about ten nodes per place in its pool, in a crowd of rows that do not count more so.
-        state.live <= (ef as u64).saturating_mul(10).saturating_mul(crowding.max(1)).min(allocated / 2)
+        // A walk measures about ten nodes per place in its pool, in a crowd of others as many times more.
+        state.live <= 2 * ef || crowding >= 2 && state.live <= ef.saturating_mul(10 * crowding)
     }
 
     fn scan_nearest(
