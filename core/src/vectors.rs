@@ -144,16 +144,17 @@ impl VectorFile {
             VectorStorage::Paged => Layout::paged(dim as usize),
         };
         let header = layout.header();
-        if bytes.is_empty()? && slots == 0 {
-            bytes.write_at(0, &header)?;
-        } else {
-            let mut found = vec![0; PAGE as usize];
-            bytes.read_at(0, &mut found).map_err(|error| error.at("the vector file's header"))?;
-            if found != header {
-                if slots > 0 || found.iter().any(|&b| b != 0) {
-                    return Err(Error::corrupt("the vector file's header is damaged or of another database"));
-                }
+        let mut found = vec![0; PAGE as usize];
+        let read = bytes.read_at(0, &mut found);
+        if slots == 0 {
+            // Nothing is durable yet, so a header that is short or torn is one whose writing was cut off.
+            if read.is_err() || found != header {
                 bytes.write_at(0, &header)?;
+            }
+        } else {
+            read.map_err(|error| error.at("the vector file's header"))?;
+            if found != header {
+                return Err(Error::corrupt("the vector file's header is damaged or of another database"));
             }
         }
         let frame_bytes = u64::from(layout.rows) * u64::from(dim) * 4;
