@@ -86,7 +86,7 @@ impl Database {
         let work = move |_: &Handle, index: &asteroid_core::Index| {
             index.insert(&id, &vector, payload.as_deref(), mode(upsert))
         };
-        self.handle.write(pending, work, nothing);
+        self.handle.write(false, pending, work, nothing);
         Ok(promised)
     }
 
@@ -110,7 +110,7 @@ impl Database {
             let rows = Rows { ids: columns.ids.as_deref(), vectors: &vectors, payloads: &payloads };
             watch.control(handle, |control| index.insert_many(rows, mode(upsert), &Readers, control))
         };
-        self.handle.write(pending, work, |env, inserted: Inserted| {
+        self.handle.write(true, pending, work, |env, inserted: Inserted| {
             let mut out = Object::new(env)?;
             out.set("count", inserted.count as f64)?;
             if let Some(first) = inserted.first_id {
@@ -127,7 +127,7 @@ impl Database {
         let id = checked(id_in(id))?;
         let vector = vector.to_vec();
         let (pending, promised) = promise(env)?;
-        self.handle.write(pending, move |_, index| index.update(&id, &vector), nothing);
+        self.handle.write(false, pending, move |_, index| index.update(&id, &vector), nothing);
         Ok(promised)
     }
 
@@ -136,7 +136,7 @@ impl Database {
     pub fn delete<'env>(&self, env: &'env Env, id: IdIn) -> Promised<'env> {
         let id = checked(id_in(id))?;
         let (pending, promised) = promise(env)?;
-        self.handle.write(pending, move |_, index| index.delete(&id), value);
+        self.handle.write(false, pending, move |_, index| index.delete(&id), value);
         Ok(promised)
     }
 
@@ -150,7 +150,7 @@ impl Database {
             let columns = staged.take(handle, &Watch::default())?;
             index.delete_many(&columns.ids.unwrap_or_default())
         };
-        self.handle.write(pending, work, |env, n| value(env, n as f64));
+        self.handle.write(true, pending, work, |env, n| value(env, n as f64));
         Ok(promised)
     }
 
@@ -160,7 +160,7 @@ impl Database {
         let id = checked(id_in(id))?;
         let (pending, promised) = promise(env)?;
         let work = move |_: &Handle, index: &asteroid_core::Index| index.set_payload(&id, payload.as_deref());
-        self.handle.write(pending, work, nothing);
+        self.handle.write(false, pending, work, nothing);
         Ok(promised)
     }
 
@@ -169,7 +169,7 @@ impl Database {
     pub fn merge_payload<'env>(&self, env: &'env Env, id: IdIn, patch: String) -> Promised<'env> {
         let id = checked(id_in(id))?;
         let (pending, promised) = promise(env)?;
-        self.handle.write(pending, move |_, index| index.merge_payload(&id, &patch), nothing);
+        self.handle.write(false, pending, move |_, index| index.merge_payload(&id, &patch), nothing);
         Ok(promised)
     }
 
@@ -310,7 +310,7 @@ impl Database {
     #[napi]
     pub fn flush<'env>(&self, env: &'env Env) -> Promised<'env> {
         let (pending, promised) = promise(env)?;
-        self.handle.write(pending, |_, index| index.flush(), nothing);
+        self.handle.write(true, pending, |_, index| index.flush(), nothing);
         Ok(promised)
     }
 

@@ -1,17 +1,16 @@
 //! One open database as the addon holds it: its writer thread, its reads in flight, its end.
 
-use crate::reply::{Pending, Raw, closed};
+use crate::reply::{Pending, Raw, closed, guarded};
+use crate::writer::{Job, Unsettled, run_queue};
 use crate::{pool, teardown};
 use asteroid_core::{Code, Error, Index, Result};
 use asteroid_native_storage::Database as Opened;
 use napi::Env;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-type Job = Box<dyn FnOnce() + Send>;
 
 /// Longest that the end of an environment waits for reads that were told to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Shared by the JavaScript object, the jobs in flight and the teardown hook.
 pub(crate) struct Handle {
     database: Mutex<Option<Arc<Opened>>>,
+    /// Writes resolve when they survive power loss.
+    sync: bool,
     writes: Mutex<Option<Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     reads: Mutex<usize>,
@@ -32,7 +33,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Handle {
     /// A handle with its writer thread but no database yet. The environment's end will stop it.
-    pub(crate) fn start(env: &Env) -> napi::Result<Arc<Handle>> {
+    pub(crate) fn start(env: &Env, sync: bool) -> napi::Result<Arc<Handle>> {
         let (writes, queue) = channel::<Job>();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stopping);
@@ -47,6 +48,7 @@ impl Handle {
             })?;
         let handle = Arc::new(Handle {
             database: Mutex::new(None),
+            sync,
             writes: Mutex::new(Some(writes)),
             writer: Mutex::new(Some(writer)),
             reads: Mutex::new(0),
@@ -74,22 +76,43 @@ impl Handle {
 
     /// Queues a job on the writer thread, behind all earlier ones. Dropped where the writer has ended.
     pub(crate) fn queue(&self, job: impl FnOnce() + Send + 'static) {
+        let run = Box::new(move || {
+            job();
+            None
+        });
+        self.send(Job { run, long: true });
+    }
+
+    fn send(&self, job: Job) {
         if let Some(writes) = &*lock(&self.writes) {
-            let _ = writes.send(Box::new(job));
+            let _ = writes.send(job);
         }
     }
 
-    /// Queues a write.
+    /// Queues a write; `long` for one that runs for more than milliseconds.
     pub(crate) fn write<T: Send + 'static>(
         self: &Arc<Self>,
+        long: bool,
         pending: Pending,
         work: impl FnOnce(&Handle, &Index) -> Result<T> + Send + 'static,
         reply: impl FnOnce(&Env, T) -> napi::Result<Raw> + Send + 'static,
     ) {
         let handle = Arc::clone(self);
-        self.queue(move || {
-            pending.settle_with(move || work(&handle, &handle.database()?.index), reply);
-        });
+        let run = move || -> Option<Unsettled> {
+            match guarded(|| work(&handle, &handle.database()?.index)) {
+                Err(error) => pending.reject(&error),
+                Ok(value) if !handle.sync => pending.resolve(value, reply),
+                Ok(value) => {
+                    let settle = Box::new(move |synced: std::result::Result<(), &Error>| match synced {
+                        Ok(()) => pending.resolve(value, reply),
+                        Err(error) => pending.reject(error),
+                    });
+                    return Some(Unsettled { handle, settle });
+                }
+            }
+            None
+        };
+        self.send(Job { run: Box::new(run), long });
     }
 
     /// Queues a read on the shared threads; `long` for one that runs for more than milliseconds.
@@ -165,16 +188,6 @@ impl Handle {
         }
         self.wait_for_reads(Some(PATIENCE));
         lock(&self.database).take();
-    }
-}
-
-fn run_queue(queue: &Receiver<Job>, stopping: &AtomicBool) {
-    for job in queue {
-        if stopping.load(Ordering::Relaxed) {
-            return;
-        }
-        // Jobs guard themselves; this keeps the writer alive if one slips.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
     }
 }
 

@@ -16,3 +16,4 @@ mod reply;
 mod signal;
 mod stage;
 mod teardown;
+mod writer;

@@ -108,10 +108,12 @@ impl OpenArgs {
 /// Opens a database; the promise gives a [`Database`].
 #[napi]
 pub(crate) fn open(env: &Env, args: OpenArgs) -> napi::Result<Object<'_>> {
-    let request = args.request().map_err(|error| to_napi(&error))?;
+    let mut request = args.request().map_err(|error| to_napi(&error))?;
+    // The writer thread syncs for all writes in its queue at once; the engine would for each, one by one.
+    let sync = std::mem::replace(&mut request.options.durability, Durability::Buffered) == Durability::Sync;
     let (pending, promised) = promise(env)?;
     pool::size(args.threads.map(|threads| threads as usize));
-    let handle = Handle::start(env)?;
+    let handle = Handle::start(env, sync)?;
     let opening = Arc::clone(&handle);
     // Opening replays a journal and may take long: it is the writer's first job.
     handle.queue(move || {

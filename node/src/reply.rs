@@ -22,16 +22,24 @@ pub(crate) fn promise<'env>(env: &'env Env) -> napi::Result<(Pending, Object<'en
 impl Pending {
     /// Runs `work` here and now, then settles with what `reply` makes of its result on the main thread.
     pub(crate) fn settle_with<T: Send + 'static>(
-        mut self,
+        self,
         work: impl FnOnce() -> Result<T>,
         reply: impl FnOnce(&Env, T) -> napi::Result<Raw> + Send + 'static,
     ) {
-        let outcome = guarded(work);
+        match guarded(work) {
+            Ok(value) => self.resolve(value, reply),
+            Err(error) => self.reject(&error),
+        }
+    }
+
+    /// Resolves to what `reply` makes of `value` on the main thread.
+    pub(crate) fn resolve<T: Send + 'static>(
+        mut self,
+        value: T,
+        reply: impl FnOnce(&Env, T) -> napi::Result<Raw> + Send + 'static,
+    ) {
         if let Some(deferred) = self.0.take() {
-            match outcome {
-                Ok(value) => deferred.resolve(Box::new(move |env| reply(&env, value))),
-                Err(error) => deferred.reject(to_napi(&error)),
-            }
+            deferred.resolve(Box::new(move |env| reply(&env, value)));
         }
     }
 

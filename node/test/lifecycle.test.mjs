@@ -102,6 +102,25 @@ test('writes take effect in the order of their calls', async (t) => {
   assert.equal(await db.count(), 99)
 })
 
+test("durability 'sync': many writes at once share their syncs, and each still answers for itself", async (t) => {
+  const path = place(t)
+  const db = await open(path, { dim: 4, durability: 'sync' })
+  const writes = Array.from({ length: 500 }, (_, i) => db.insert(i % 400, [i + 1, 2, 3, 4]))
+  const outcomes = await Promise.allSettled(writes)
+  const refused = outcomes.flatMap(({ status }, i) => (status === 'rejected' ? [i] : []))
+  assert.deepEqual(
+    refused,
+    Array.from({ length: 100 }, (_, i) => 400 + i),
+  )
+  assert.equal(outcomes[400].reason.code, 'ID_EXISTS')
+  const mixed = [db.delete(0), db.flush(), db.insertMany({ vectors: [good] }), db.delete(0), db.close()]
+  assert.deepEqual(await Promise.all(mixed.slice(0, 2)), [true, undefined])
+  assert.equal(await mixed[3], false)
+  await mixed[4]
+  const again = await database(t, { dim: undefined, durability: 'sync' }, path)
+  assert.equal(await again.count(), 400)
+})
+
 test('LOCKED in the same process and in another, free after close', async (t) => {
   const path = place(t)
   const db = await open(path, { dim: 4 })
@@ -262,6 +281,17 @@ test('CommonJS and ESM share one set of classes', async () => {
   const db = await cjs.open(':memory:', { dim: 4 })
   assert.ok(db instanceof AsteroidDB)
   await db.close()
+})
+
+test('a scan that is left open does not hold the database after close', async (t) => {
+  const path = place(t)
+  const db = await open(path, { dim: 4 })
+  await db.insertMany({ vectors: new Float32Array(400).fill(1) })
+  const scan = db.scan({ batchSize: 10 })
+  assert.equal((await scan.next()).value.id, 0)
+  await db.close()
+  await (await open(path)).close()
+  await scan.return()
 })
 
 test('errors look like errors', async (t) => {
