@@ -11,6 +11,7 @@ pub mod kv;
 mod metric;
 mod options;
 mod pool;
+pub mod rnn;
 pub mod simd;
 mod sync;
 mod varint;
