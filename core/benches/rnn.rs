@@ -1,10 +1,16 @@
 //! Build time, recall, memory and page locality of a bulk build on a folder of `.npy` files:
 //! `cargo bench --bench rnn -- <folder> [l2|cosine|dot] [key=value ...]`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a bench reports and may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    missing_docs,
+    reason = "a bench reports and may fail loudly"
+)]
 
-use std::collections::{BinaryHeap, HashSet};
 use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,9 +93,15 @@ struct Searcher<'a> {
     popped: Vec<u32>,
 }
 
-#[derive(PartialEq, PartialOrd, Clone, Copy)]
+#[derive(PartialEq, Clone, Copy)]
 struct Near(f32, u32);
 impl Eq for Near {}
+impl PartialOrd for Near {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Ord for Near {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
@@ -199,7 +211,6 @@ fn main() {
             "vary" => vary = value == "1",
             "orders" => orders = value == "1",
             "auto" => params.precision = Precision::Auto,
-            "augment" => params.augment = value == "1",
             "full" => params.precision = if value == "1" { Precision::Full } else { Precision::Codes },
             _ => panic!("unknown {key}"),
         }
@@ -299,7 +310,8 @@ fn main() {
             hits += found.iter().filter(|&&row| truth.contains(&(row as f32))).count();
             for ((_, place), touched) in places.iter().zip(&mut touched) {
                 let at = |slot: &u32| place[*slot as usize];
-                touched.0 += searcher.touched.iter().map(|s| at(s) / per_extent).collect::<HashSet<_>>().len();
+                touched.0 +=
+                    searcher.touched.iter().map(|s| at(s) / per_extent).collect::<HashSet<_>>().len();
                 touched.1 += searcher.popped.iter().map(|s| at(s) / 80).collect::<HashSet<_>>().len();
             }
         }

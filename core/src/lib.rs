@@ -5,8 +5,11 @@
 
 pub mod bytes;
 mod error;
+mod graph;
+mod hnsw;
 mod id;
 mod index;
+mod journal;
 pub mod kv;
 mod metric;
 mod options;
@@ -14,7 +17,9 @@ mod pool;
 pub mod rnn;
 pub mod simd;
 mod sync;
+mod table;
 mod varint;
+mod vectors;
 
 pub use error::{Code, Error, Result};
 pub use id::{Id, MAX_ID_BYTES, Slot};

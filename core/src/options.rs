@@ -199,7 +199,9 @@ impl Manifest {
         if version > FORMAT_VERSION {
             return Err(Error::new(
                 Code::UnsupportedVersion,
-                format!("the database has format {version}, this software reads up to {FORMAT_VERSION}: update it"),
+                format!(
+                    "the database has format {version}, this software reads up to {FORMAT_VERSION}: update it"
+                ),
             ));
         }
         if bytes.len() != MANIFEST_BYTES || version == 0 {
@@ -264,7 +266,9 @@ impl OpenRequest {
     /// The configuration of a new database. `INVALID_ARGUMENT` where `dim` is missing or a range is left.
     pub fn new_config(&self) -> Result<Config> {
         let dim = self.dim.ok_or_else(|| {
-            Error::invalid("dim is required to create a database: give the number of dimensions of its vectors")
+            Error::invalid(
+                "dim is required to create a database: give the number of dimensions of its vectors",
+            )
         })?;
         in_range("dim", dim, 1, MAX_DIM)?;
         let defaults = Config::new(dim, self.metric.unwrap_or(Metric::L2));
@@ -286,7 +290,12 @@ impl OpenRequest {
     /// The configuration to go on with for a stored database: `CONFIG_MISMATCH`, with both values, where
     /// the request contradicts what is stored.
     pub fn agree_with(&self, stored: &Manifest) -> Result<Config> {
-        fn agree<T: PartialEq>(name: &str, asked: Option<T>, stored: T, show: impl Fn(&T) -> String) -> Result<()> {
+        fn agree<T: PartialEq>(
+            name: &str,
+            asked: Option<T>,
+            stored: T,
+            show: impl Fn(&T) -> String,
+        ) -> Result<()> {
             match asked {
                 Some(asked) if asked != stored => Err(Error::new(
                     Code::ConfigMismatch,

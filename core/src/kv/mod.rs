@@ -165,12 +165,8 @@ pub trait Read {
     /// Lends the value of `key` to `see`; `false` where there is none.
     fn get(&self, space: Space, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool>;
     /// Lends every key's value, or `None`, to `see` with the key's position in `keys`.
-    fn get_many(
-        &self,
-        space: Space,
-        keys: &[&[u8]],
-        see: &mut dyn FnMut(usize, Option<&[u8]>),
-    ) -> Result<()>;
+    fn get_many(&self, space: Space, keys: &[&[u8]], see: &mut dyn FnMut(usize, Option<&[u8]>))
+    -> Result<()>;
     /// Lends the entries of `range` in ascending order.
     fn scan(&self, space: Space, range: &Range, see: &mut dyn FnMut(&[u8], &[u8]) -> Flow) -> Result<()>;
 }

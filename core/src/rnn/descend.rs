@@ -186,7 +186,7 @@ impl<'a, S: Space> Descent<'a, S> {
                 lists.entries.clear();
                 for u in chunk * size..((chunk + 1) * size).min(n) {
                     let list = &mut scratch.list;
-                    let leaf = if plan.leaf > 0 { u / plan.leaf * plan.leaf } else { u };
+                    let leaf = u - u % plan.leaf.max(1);
                     let random = (0..plan.random).map(|i| scaled(mix(plan.seed, u as u64, i as u64), n));
                     let first = (leaf..(leaf + plan.leaf).min(n)).chain(random).filter(|&v| v != u);
                     list.clear();
@@ -206,7 +206,8 @@ impl<'a, S: Space> Descent<'a, S> {
         let (space, size) = (self.space, self.chunk);
         let (mail, scratch, paper) = (&self.mail, &self.scratch, &self.paper);
         let sent = AtomicU64::new(0);
-        let mut work: Vec<(&mut Lists, &mut Sent)> = self.lists.iter_mut().zip(&mut self.spare_mail).collect();
+        let mut work: Vec<(&mut Lists, &mut Sent)> =
+            self.lists.iter_mut().zip(&mut self.spare_mail).collect();
         self.run.each_mut(&mut work, |chunk, (lists, out)| {
             scratch.lend(|scratch| {
                 scratch.deal(mail, chunk, lists.ends.len());

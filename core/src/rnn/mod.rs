@@ -53,9 +53,11 @@ pub struct Params {
     pub seed: u64,
     /// What to compute distances on.
     pub precision: Precision,
-    /// Neighbours a row starts with at random.
+    /// Neighbours a row starts with at random. They carry most of the exploring: more of them cost time and
+    /// raise recall.
     pub random: usize,
-    /// Neighbours a row starts with from its surroundings (the size of a window).
+    /// Rows of a leaf of the hyperplane tree, all of which start as each other's neighbours.
+    /// They spare the early rounds.
     pub leaf: usize,
     /// Most neighbours a row keeps when links are mirrored between passes.
     pub most: usize,
@@ -63,8 +65,6 @@ pub struct Params {
     pub rounds: Vec<u32>,
     /// A pass ends early when it sends fewer messages per row than this.
     pub stop_below: f64,
-    /// Treat the inner product through one more coordinate.
-    pub augment: bool,
 }
 
 impl Default for Params {
@@ -79,7 +79,6 @@ impl Default for Params {
             most: 96,
             rounds: vec![15, 10, 8, 8],
             stop_below: 0.05,
-            augment: true,
         }
     }
 }
@@ -154,7 +153,8 @@ pub struct Graph {
 /// Builds the graph. `phase` is told of each step as it begins; `control` of rows done, in proportion to the
 /// work. `ABORTED` where the caller asked to stop, `INVALID_ARGUMENT` where sizes do not fit together.
 ///
-/// Cost: about 1,000 distances per row.
+/// Cost: about 1,000 distances per row. Memory beside the vectors, per row: `dim` bytes for codes and, at the
+/// widest, about 500 bytes for lists and messages; with [`Precision::Full`] only the latter.
 pub fn build(
     input: &Input<'_>,
     params: &Params,
@@ -176,7 +176,7 @@ pub fn build(
     let run = Run::new(pool, control, phase, n);
     run.enter(Phase::Prepare)?;
     let distinct = twins::split(&run, input.vectors, dim)?;
-    let full = Full::new(&run, input.vectors, dim, input.metric, distinct.rows, params.augment)?;
+    let full = Full::new(&run, input.vectors, dim, input.metric, distinct.rows)?;
     let graph = if full.len() == 0 {
         Graph { base: Adjacency { offsets: vec![0], links: Vec::new() }, ..Graph::default() }
     } else if params.precision == Precision::Full {
@@ -234,7 +234,7 @@ fn layers<S: Space>(
 
 /// One layer's links by point number; above layer 0 without tree marks.
 fn layer<S: Space>(run: &Run<'_>, space: &S, params: &Params, cap: u32, base: bool) -> Result<Adjacency> {
-    // Few points simply start with all others as neighbours: one round then is the exact answer.
+    // Few points start with all others as neighbours, so one round gives the exact answer.
     let small = space.len() <= 512;
     let plan = Plan {
         leaf: if small { space.len() } else { params.leaf },
@@ -245,9 +245,12 @@ fn layer<S: Space>(run: &Run<'_>, space: &S, params: &Params, cap: u32, base: bo
         stop_below: params.stop_below,
     };
     let mut descent = Descent::new(run, space);
-    descent.descend(&plan, |share| {
-        if base { run.advance(0.06 + 0.78 * share) } else { run.advance(0.88) }
-    })?;
+    descent.descend(
+        &plan,
+        |share| {
+            if base { run.advance(0.06 + 0.78 * share) } else { run.advance(0.88) }
+        },
+    )?;
     if base {
         run.enter(Phase::Connect)?;
     }
@@ -288,7 +291,8 @@ fn with_twins(mut graph: Graph, twins: &[(u32, u32)]) -> Graph {
         slot_of[row as usize] = slot as u32;
     }
     // Twins of one row lie together, in the order of the rows they stand behind.
-    let mut pairs: Vec<(u32, u32)> = twins.iter().map(|&(first, twin)| (slot_of[first as usize], twin)).collect();
+    let mut pairs: Vec<(u32, u32)> =
+        twins.iter().map(|&(first, twin)| (slot_of[first as usize], twin)).collect();
     pairs.sort_unstable();
     for (slot, row) in pairs {
         graph.twins.push((slot, graph.rows.len() as u32));

