@@ -14,6 +14,7 @@ pub mod kv;
 mod metric;
 mod options;
 mod pool;
+pub mod rnn;
 pub mod simd;
 mod sync;
 mod table;
