@@ -29,7 +29,7 @@ pub use index::{
 };
 pub use metric::Metric;
 pub use options::{
-    Config, Durability, FORMAT_VERSION, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES, Manifest,
-    OpenRequest, Options, StoreKind, VectorStorage,
+    Config, Durability, FORMAT_VERSION, LinkPolicy, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES,
+    Manifest, OpenRequest, Options, StoreKind, VectorStorage,
 };
 pub use pool::{Control, Pool, Serial};

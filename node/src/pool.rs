@@ -39,28 +39,30 @@ pub(crate) fn read(job: impl FnOnce() + Send + 'static) {
     match readers() {
         Some(pool) => {
             SHORT_JOBS.lock().unwrap_or_else(PoisonError::into_inner).push_back(Box::new(job));
-            pool.spawn(|| {
-                run_one_short();
-            });
+            pool.spawn(run_one_short);
         }
-        None => job(),
+        None => run(job),
     }
 }
 
 /// Starts a call that takes long or waits for the readers itself.
 pub(crate) fn long(job: impl FnOnce() + Send + 'static) {
     match LONG.get_or_init(|| build("asteroid-long", LONG_THREADS)) {
-        Some(pool) => pool.spawn(job),
-        None => job(),
+        Some(pool) => pool.spawn(|| run(job)),
+        None => run(job),
     }
 }
 
 fn run_one_short() {
     let job = SHORT_JOBS.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     if let Some(job) = job {
-        // Jobs guard themselves; this keeps a slip there from unwinding through somebody else's loop.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        run(job);
     }
+}
+
+/// Jobs guard themselves; this keeps a slip there from ending a thread, or through rayon the process.
+fn run(job: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(job));
 }
 
 /// The engine's pool: the reader threads.
@@ -71,25 +73,28 @@ impl asteroid_core::Pool for Readers {
         readers().map_or(1, ThreadPool::current_num_threads)
     }
 
+    // The calling thread works too: a helper that the system is slow to wake then delays nobody for long.
     fn for_each(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
-        let Some(pool) = readers().filter(|_| n > 1) else {
-            (0..n).for_each(job);
-            return;
-        };
         let next = AtomicUsize::new(0);
-        pool.in_place_scope(|scope| {
-            for _ in 0..pool.current_num_threads().min(n) {
-                scope.spawn(|_| {
-                    loop {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        if i >= n {
-                            break;
-                        }
-                        job(i);
-                        run_one_short();
-                    }
-                });
+        let work = || {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= n {
+                    break;
+                }
+                job(i);
+                run_one_short();
             }
-        });
+        };
+        let helpers = self.threads().min(n).saturating_sub(1);
+        match readers().filter(|_| helpers > 0) {
+            Some(pool) => pool.in_place_scope(|scope| {
+                for _ in 0..helpers {
+                    scope.spawn(|_| work());
+                }
+                work();
+            }),
+            None => work(),
+        }
     }
 }

@@ -262,12 +262,14 @@ test('searches: order, distance, k, offset, maxDistance, include', async (t) => 
     const query = queries.subarray(q * 4, q * 4 + 4)
     const truth = byDistance(query, rows)
     const all = await db.search(query, { k: 1000, efSearch: 300 })
-    assert.equal(all.length, 300)
-    assert.deepEqual(
-      all.map(({ id }) => id),
-      truth.map(({ id }) => id),
-    )
-    for (const [i, hit] of all.entries()) assert.ok(Math.abs(hit.distance - truth[i].distance) < 1e-5)
+    assert.equal(new Set(all.map(({ id }) => id)).size, 300)
+    // Ids of rows that are almost equally far may change places: the engine computes in 32 bits.
+    const exact = new Map(truth.map(({ id, distance }) => [id, distance]))
+    for (const [i, hit] of all.entries()) {
+      assert.ok(Math.abs(hit.distance - truth[i].distance) < 1e-5)
+      assert.ok(Math.abs(hit.distance - exact.get(hit.id)) < 1e-5)
+      assert.ok(i === 0 || hit.distance >= all[i - 1].distance)
+    }
     assert.deepEqual(Object.keys(all[0]), ['id', 'distance'])
     assert.deepEqual(await db.searchKnn(query, { k: 7, efSearch: 300 }), all.slice(0, 7))
     assert.deepEqual(await db.search(query, { k: 7, offset: 5, efSearch: 300 }), all.slice(5, 12))

@@ -5,6 +5,7 @@
 
 use super::Index;
 use super::walk::{Above, Base, Yield};
+use crate::graph::cache::Delta;
 use crate::graph::upper::{self, Node};
 use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key, select};
 use crate::kv::links::{self, TREE};
@@ -40,26 +41,6 @@ struct StagedList {
     links: Vec<u32>,
     /// What changed since the list was read; `None` for a new node's list.
     delta: Option<Delta>,
-}
-
-/// Changes to one list, as a merge operand.
-#[derive(Default)]
-pub(crate) struct Delta {
-    pub(crate) operand: Vec<u8>,
-    /// Edges added or dropped.
-    pub(crate) edges: u32,
-}
-
-impl Delta {
-    fn add(&mut self, link: u32) {
-        links::put_add(&mut self.operand, link);
-        self.edges += 1;
-    }
-
-    fn drop(&mut self, slot: Slot) {
-        links::put_drop(&mut self.operand, slot);
-        self.edges += 1;
-    }
 }
 
 /// Rows of this chunk that are already linked, for those that follow.
@@ -299,6 +280,7 @@ impl Index {
         }
         let epoch = self.adjacency.epoch();
         let view = self.kv.view()?;
+        self.mix.note_reads(1);
         self.adjacency.fetch(&*view, epoch, &[slot], &mut |_, list| {
             out.clear();
             out.extend_from_slice(list);
@@ -347,7 +329,7 @@ impl Index {
         let (new, old): (Vec<_>, Vec<_>) = stage.lists.into_iter().partition(|&(slot, _)| slot >= first);
         let changed = |list: &StagedList| list.delta.as_ref().is_none_or(|delta| delta.edges > 0);
         for (slot, list) in new.into_iter().chain(old).filter(|(_, list)| changed(list)) {
-            self.adjacency.set(slot, &list.links);
+            self.adjacency.set(slot, &list.links, list.delta);
         }
         let known = self.upper.len();
         for &(slot, level) in &stage.nodes {

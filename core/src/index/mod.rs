@@ -21,6 +21,7 @@ pub use types::{CheckReport, Hit, Include, Inserted, Mode, Problem, Row, Rows, S
 
 use crate::bytes::Bytes;
 use crate::graph::cache::AdjacencyCache;
+use crate::graph::policy::Mix;
 use crate::graph::upper::Upper;
 use crate::hnsw::Scratch;
 use crate::journal::Journal;
@@ -76,6 +77,8 @@ pub struct Index {
     journal: Journal,
     vectors: VectorFile,
     adjacency: AdjacencyCache,
+    /// How often lists are read from the store against written to it.
+    mix: Mix,
     upper: Upper,
     overlay: Overlay,
     /// Per slot the write that killed it; 0 while alive.

@@ -5,6 +5,7 @@ use super::meta::Meta;
 use super::overlay::Overlay;
 use super::{Index, Published, Stores, record};
 use crate::graph::cache::AdjacencyCache;
+use crate::graph::policy::{LinkPolicy, Mix};
 use crate::graph::upper::Upper;
 use crate::journal::Journal;
 use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
@@ -36,7 +37,12 @@ impl Index {
             kernels: Kernels::get(),
             journal,
             vectors,
-            adjacency: AdjacencyCache::new(config.m_max0 as usize, budget.adjacency),
+            adjacency: AdjacencyCache::new(
+                config.m_max0 as usize,
+                budget.adjacency,
+                options.link_policy != LinkPolicy::Eager,
+            ),
+            mix: Mix::default(),
             upper: Upper::new(config.m_max as usize),
             overlay: Overlay::default(),
             died: Table::new(1),
@@ -47,7 +53,7 @@ impl Index {
                 slots: meta.committed,
                 live: meta.live,
             }),
-            writer: Mutex::new(Writer::new(meta, budget.pending)),
+            writer: Mutex::new(Writer::new(meta, budget.pending, options.link_policy)),
             scratches: Mutex::default(),
             closed: Default::default(),
             poison: Default::default(),

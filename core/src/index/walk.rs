@@ -139,6 +139,7 @@ impl Index {
         let mut wanted = vec![node];
         let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
         wanted.extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
+        self.mix.note_reads(wanted.len() as u64);
         let found = self.adjacency.fetch(&**view, *epoch, &wanted, &mut |slot, list| {
             if slot == node {
                 out.clear();
@@ -176,12 +177,12 @@ impl Index {
         let wanted = (params.k + params.offset).min(usize::try_from(state.live).unwrap_or(usize::MAX));
         let found =
             self.with_scratch(|scratch| self.nearest(&state, query, wanted, params, control, scratch))?;
-        let limit = params.max_distance.map(|distance| self.config.metric.rank_of(distance));
+        let near = |rank| params.max_distance.is_none_or(|limit| self.config.metric.distance(rank) <= limit);
         let rows: Vec<(Slot, f32)> = found
             .into_iter()
             .skip(params.offset)
             .map(|key| (node_of_key(key), rank_of_key(key)))
-            .filter(|&(_, rank)| limit.is_none_or(|limit| rank <= limit))
+            .filter(|&(_, rank)| near(rank))
             .collect();
         self.hits(&rows, params.include)
     }
