@@ -13,14 +13,15 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use asteroid_core::rnn::{Graph, Input, Params, Precision, build};
 use asteroid_core::simd::Kernels;
 use asteroid_core::{Control, Metric, Pool};
 
-struct Threads(usize);
+/// So many threads, and the microseconds spent in parallel steps.
+struct Threads(usize, AtomicU64);
 
 impl Pool for Threads {
     fn threads(&self) -> usize {
@@ -28,7 +29,7 @@ impl Pool for Threads {
     }
 
     fn for_each(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
-        let next = AtomicUsize::new(0);
+        let (next, start) = (AtomicUsize::new(0), Instant::now());
         let work = || {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
@@ -44,6 +45,7 @@ impl Pool for Threads {
             }
             work();
         });
+        self.1.fetch_add(start.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
 }
 
@@ -233,7 +235,8 @@ fn main() {
         for &t in &threads {
             let phases = Mutex::new(Vec::new());
             let (start, cpu_before) = (Instant::now(), cpu());
-            graph = build(&input, &params, &Threads(t), &Control::NONE, &|phase| {
+            let pool = Threads(t, AtomicU64::new(0));
+            graph = build(&input, &params, &pool, &Control::NONE, &|phase| {
                 phases.lock().unwrap().push((phase, start.elapsed().as_secs_f64()));
             })
             .unwrap();
@@ -246,6 +249,7 @@ fn main() {
                 end = at;
             }
             shares.reverse();
+            shares.push(format!("in parallel steps {:.1}%", pool.1.into_inner() as f64 / took / 1e4));
             let mut hasher = std::hash::DefaultHasher::new();
             graph.hash(&mut hasher);
             println!(

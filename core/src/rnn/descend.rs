@@ -184,15 +184,23 @@ impl<'a, S: Space> Descent<'a, S> {
             spare.lend(|scratch| {
                 lists.ends.clear();
                 lists.entries.clear();
+                // Room for most of what is to come: growing piece by piece would leave holes.
+                lists.entries.reserve_exact(32 * size.min(n));
                 for u in chunk * size..((chunk + 1) * size).min(n) {
-                    let list = &mut scratch.list;
+                    let first = |v: usize| entry(space.distance(u as u32, v as u32), v as u32, true);
                     let leaf = u - u % plan.leaf.max(1);
-                    let random = (0..plan.random).map(|i| scaled(mix(plan.seed, u as u64, i as u64), n));
-                    let first = (leaf..(leaf + plan.leaf).min(n)).chain(random).filter(|&v| v != u);
+                    let Scratch { list, fresh, outgoing, .. } = &mut *scratch;
                     list.clear();
-                    list.extend(first.map(|v| entry(space.distance(u as u32, v as u32), v as u32, true)));
+                    fresh.clear();
+                    fresh.extend((leaf..(leaf + plan.leaf).min(n)).filter(|&v| v != u).map(first));
+                    fresh.sort_unstable();
+                    // What is moved goes to a point of the leaf, which has it already.
+                    thin(space, list, fresh, outgoing);
+                    outgoing.clear();
+                    let random = (0..plan.random).map(|i| scaled(mix(plan.seed, u as u64, i as u64), n));
+                    list.extend(random.filter(|&v| v != u).map(first));
                     list.sort_unstable();
-                    list.dedup();
+                    list.dedup_by_key(|e| *e >> 1);
                     lists.entries.extend_from_slice(list);
                     lists.ends.push(lists.entries.len() as u32);
                 }
@@ -282,6 +290,7 @@ impl<'a, S: Space> Descent<'a, S> {
         self.mail.clear();
         self.spare_mail.clear();
         self.paper = Paper::default();
+        self.scratch = Spare::new();
         Ok(())
     }
 }
@@ -333,38 +342,7 @@ impl Scratch {
             self.fresh.extend(own.iter().chain(&*mail).filter(|&&e| is_new(e)));
             self.fresh.sort_unstable();
         }
-        let Scratch { list, fresh, outgoing, .. } = self;
-        let touched = list.iter().chain(&*fresh).fold(0, |sum, &e| sum ^ space.touch(point(e)));
-        std::hint::black_box(touched);
-        // Taking the new ones in ascending order means that every kept one is tested against all nearer ones,
-        // and pairs of old ones, tested when they were new, never again.
-        'fresh: for &e in &*fresh {
-            let (old, new) = (e & !1, point(e));
-            let at = list.partition_point(|&kept| kept < old);
-            if list.get(at) == Some(&old) {
-                continue;
-            }
-            for &kept in &list[..at] {
-                let near = space.distance(point(kept), new);
-                if near < distance(e) {
-                    outgoing.push((point(kept), entry(near, new, true)));
-                    continue 'fresh;
-                }
-            }
-            let mut write = at;
-            for read in at..list.len() {
-                let farther = list[read];
-                let near = space.distance(new, point(farther));
-                if near < distance(farther) {
-                    outgoing.push((new, entry(near, point(farther), true)));
-                } else {
-                    list[write] = farther;
-                    write += 1;
-                }
-            }
-            list.truncate(write);
-            list.insert(at, old);
-        }
+        thin(space, &mut self.list, &self.fresh, &mut self.outgoing);
         self.next.entries.extend_from_slice(&self.list);
     }
 
@@ -390,6 +368,41 @@ impl Scratch {
             *at += 1;
         }
         ends.pop();
+    }
+}
+
+/// Takes `fresh`, ascending, into `list`, whose pairs have all been tested, and sends away what is occluded.
+fn thin<S: Space>(space: &S, list: &mut Vec<u64>, fresh: &[u64], outgoing: &mut Vec<(u32, u64)>) {
+    let touched = list.iter().chain(fresh).fold(0, |sum, &e| sum ^ space.touch(point(e)));
+    std::hint::black_box(touched);
+    // Taking the new ones in ascending order means that every kept one is tested against all nearer ones,
+    // and pairs of old ones, tested when they were new, never again.
+    'fresh: for &e in fresh {
+        let (old, new) = (e & !1, point(e));
+        let at = list.partition_point(|&kept| kept < old);
+        if list.get(at) == Some(&old) {
+            continue;
+        }
+        for &kept in &list[..at] {
+            let near = space.distance(point(kept), new);
+            if near < distance(e) {
+                outgoing.push((point(kept), entry(near, new, true)));
+                continue 'fresh;
+            }
+        }
+        let mut write = at;
+        for read in at..list.len() {
+            let farther = list[read];
+            let near = space.distance(new, point(farther));
+            if near < distance(farther) {
+                outgoing.push((new, entry(near, point(farther), true)));
+            } else {
+                list[write] = farther;
+                write += 1;
+            }
+        }
+        list.truncate(write);
+        list.insert(at, old);
     }
 }
 

@@ -257,23 +257,26 @@ fn layer<S: Space>(run: &Run<'_>, space: &S, params: &Params, cap: u32, base: bo
     descent.symmetrise()?;
     let cap = cap.max(2) as usize;
     let tree = tree::span(&descent, (cap / 2).max(2), params.seed);
-    let chunks = run.map(descent.lists.len(), |chunk| {
-        let lists = &descent.lists[chunk];
+    let size = descent.chunk;
+    let mut lists = descent.lists;
+    run.each_mut(&mut lists, |chunk, lists| {
         let (mut links, mut ends) = (Vec::new(), Vec::with_capacity(lists.ends.len()));
         for i in 0..lists.ends.len() {
-            let point = (chunk * descent.chunk + i) as u32;
-            tree::choose(lists.list(i), tree.of(point), cap, &mut links);
-            ends.push(links.len());
+            tree::choose(lists.list(i), tree.of((chunk * size + i) as u32), cap, &mut links);
+            ends.push(links.len() as u32);
         }
-        (ends, links)
+        // The long lists go as the short ones come, in the memory they leave.
+        lists.entries = links.into_iter().map(u64::from).collect();
+        lists.ends = ends;
     })?;
-    drop(descent);
+    drop(tree);
     let mut all = Adjacency { offsets: vec![0], links: Vec::new() };
-    all.links.reserve_exact(chunks.iter().map(|chunk| chunk.1.len()).sum());
-    for (ends, links) in chunks {
+    all.links.reserve_exact(lists.iter().map(|lists| lists.entries.len()).sum());
+    all.offsets.reserve_exact(space.len());
+    for lists in lists {
         let before = all.links.len();
-        all.offsets.extend(ends.into_iter().map(|end| before + end));
-        all.links.extend(links);
+        all.offsets.extend(lists.ends.into_iter().map(|end| before + end as usize));
+        all.links.extend(lists.entries.into_iter().map(|link| link as u32));
     }
     if !base {
         all.links.iter_mut().for_each(|link| *link &= !crate::kv::links::TREE);
