@@ -348,8 +348,17 @@ impl VectorFile {
         }
     }
 
-    /// Writes consecutive rows from `first`. Not durable until [`VectorFile::sync`].
+    /// Writes consecutive rows from `first` and caches fresh ones. Not durable until [`VectorFile::sync`].
     pub(crate) fn write(&self, first: Slot, vectors: &[f32]) -> Result<()> {
+        self.write_rows(first, vectors, true)
+    }
+
+    /// [`VectorFile::write`] for rows that nobody is about to read: fresh ones are not cached.
+    pub(crate) fn write_cold(&self, first: Slot, vectors: &[f32]) -> Result<()> {
+        self.write_rows(first, vectors, false)
+    }
+
+    fn write_rows(&self, first: Slot, vectors: &[f32], keep: bool) -> Result<()> {
         let dim = self.layout.dim;
         let mut slot = first;
         let mut rest = vectors;
@@ -363,7 +372,7 @@ impl VectorFile {
             }
             self.reserve(slot / self.layout.rows)?;
             self.bytes.write_at(self.layout.offset(slot), bytemuck::cast_slice(&stored))?;
-            self.written(slot, &stored);
+            self.written(slot, &stored, keep);
             slot += take as u32;
             rest = later;
         }
@@ -382,7 +391,7 @@ impl VectorFile {
     }
 
     /// Brings the cache up to rows (of one extent) just written to the file.
-    fn written(&self, first: Slot, mut stored: &[f32]) {
+    fn written(&self, first: Slot, mut stored: &[f32], keep: bool) {
         let stride = self.layout.dim + 1;
         let mut clock = sync::lock(&self.clock);
         self.writes.fetch_add(1, Ordering::AcqRel);
@@ -392,7 +401,9 @@ impl VectorFile {
             let (_, rows) = self.layout.group_slots(group);
             let take = (stored.len() / stride).min((rows - row) as usize);
             let (now, later) = stored.split_at(take * stride);
-            self.written_group(&mut clock, group, row, rows, now);
+            if keep || self.frames.get(group).is_some_and(|cell| cell.load().is_some()) {
+                self.written_group(&mut clock, group, row, rows, now);
+            }
             slot += take as u32;
             stored = later;
         }
@@ -429,6 +440,18 @@ impl VectorFile {
     /// Makes every row written survive power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         self.bytes.sync().map_err(|error| error.at("vector file"))
+    }
+
+    /// Gives back the space of all rows; for a file whose rows nothing names.
+    pub(crate) fn clear(&self) -> Result<()> {
+        let mut clock = sync::lock(&self.clock);
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        for group in std::mem::take(&mut clock.ring) {
+            self.frames.ensure(group)[0].store(None);
+        }
+        clock.hand = 0;
+        self.resident.store(0, Ordering::Relaxed);
+        self.bytes.set_len(PAGE)
     }
 
     /// Whether anything follows the header.

@@ -4,6 +4,7 @@
 //! `read` answer. A row becomes visible when a [`Published`] state that covers it is swapped in; a reader keeps the
 //! state it started with, so that it sees one committed prefix of the writes.
 
+mod bulk;
 mod check;
 mod commit;
 mod insert;
@@ -17,6 +18,7 @@ mod types;
 mod walk;
 mod write;
 
+pub use bulk::BulkPhase;
 pub use types::{CheckReport, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats};
 
 use crate::bytes::Bytes;

@@ -136,6 +136,25 @@ fn until_error(result: Result<()>, failed: &mut Result<()>) -> Flow {
     }
 }
 
+/// Clears what a bulk build stored before it could say that there are rows.
+fn sweep_unfinished_build(kv: &dyn Kv) -> Result<()> {
+    let mut left = false;
+    for space in Space::ALL {
+        let view = kv.view()?;
+        view.scan(space, &Range::all(), &mut |_, _| {
+            left |= space != Space::Meta;
+            Flow::Break(())
+        })?;
+    }
+    if left {
+        let mut batch = Batch::default();
+        let spaces = Space::ALL.into_iter().filter(|&space| space != Space::Meta);
+        spaces.for_each(|space| batch.delete_range(space, Range::all()));
+        kv.apply(&batch)?;
+    }
+    Ok(())
+}
+
 /// Replays the journal into the stores and buries the rows of a write that never committed.
 fn recover(
     kv: &dyn Kv,
@@ -167,6 +186,9 @@ fn recover(
         kv.apply(&batch)?;
     }
     let mut meta = Meta::read(&*kv.view()?)?;
+    if meta.next == 0 {
+        sweep_unfinished_build(kv)?;
+    }
     let orphans = meta.committed..meta.next;
     if applied > stored.applied || !orphans.is_empty() {
         let mut batch = Batch::default();
