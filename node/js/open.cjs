@@ -105,4 +105,4 @@ function checkOpen(path, options) {
   }
 }
 
-module.exports = { checkOpen }
+module.exports = { checkOpen, checkPath }

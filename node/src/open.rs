@@ -100,6 +100,7 @@ impl OpenArgs {
                 paged_max_cached_pages: self.paged_max_cached_pages,
                 durability,
                 read_only: self.read_only.unwrap_or(false),
+                ..defaults
             },
         })
     }
