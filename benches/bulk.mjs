@@ -56,7 +56,7 @@ console.log(
   `${cpus()[0].model}, ${availableParallelism()} cores, Node ${process.version}, ${threads} threads`,
 )
 console.log(
-  dim(
+  grey(
     `load ${loadavg()
       .map((load) => load.toFixed(1))
       .join(' ')}; peers: ${peers.versions}`,
