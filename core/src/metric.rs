@@ -54,14 +54,6 @@ impl Metric {
         }
     }
 
-    /// The ordering key of a caller's distance.
-    pub(crate) fn rank_of(self, distance: f32) -> f32 {
-        match self {
-            Metric::L2 => distance * distance,
-            Metric::Cosine | Metric::Dot => distance,
-        }
-    }
-
     /// Refuses a vector that cannot be stored or searched for: wrong length, not finite, longer than
     /// 1e18, or shorter than 1e-18 under cosine.
     pub fn validate(self, dim: u32, vector: &[f32]) -> Result<()> {

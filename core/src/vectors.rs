@@ -144,17 +144,16 @@ impl VectorFile {
             VectorStorage::Paged => Layout::paged(dim as usize),
         };
         let header = layout.header();
-        if bytes.is_empty()? && slots == 0 {
-            bytes.write_at(0, &header)?;
-        } else {
-            let mut found = vec![0; PAGE as usize];
-            bytes.read_at(0, &mut found).map_err(|error| error.at("the vector file's header"))?;
-            if found != header {
-                if slots > 0 || found.iter().any(|&b| b != 0) {
-                    return Err(Error::corrupt("the vector file's header is damaged or of another database"));
-                }
-                bytes.write_at(0, &header)?;
+        let mut found = vec![0; PAGE as usize];
+        let there = bytes.len()?.min(PAGE) as usize;
+        bytes.read_at(0, &mut found[..there])?;
+        if found != header || there < header.len() {
+            // Until the first checkpoint the header need not have reached the disk whole.
+            let begun = found.iter().zip(&header).all(|(&found, &whole)| found == whole || found == 0);
+            if slots > 0 || !begun {
+                return Err(Error::corrupt("the vector file's header is damaged or of another database"));
             }
+            bytes.write_at(0, &header)?;
         }
         let frame_bytes = u64::from(layout.rows) * u64::from(dim) * 4;
         let file = VectorFile {
@@ -437,6 +436,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_header_cut_short_by_a_crash_is_written_again_unless_rows_lie_behind_it() {
+        let whole = Layout::paged(4).header();
+        let open = |bytes: &[u8], slots| {
+            let bytes = Arc::new(MemBytes::new(bytes.to_vec()));
+            VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, slots).map(|_| bytes.to_vec())
+        };
+        let mut torn = whole.clone();
+        torn[..512].fill(0);
+        for begun in [&[][..], &whole[..1], &whole[..700], &torn, &[0; 9000]] {
+            assert_eq!(open(begun, 0).unwrap()[..whole.len()], whole);
+            assert!(open(begun, 1).is_err());
+        }
+        assert!(open(&Layout::paged(5).header(), 0).is_err());
     }
 
     #[test]

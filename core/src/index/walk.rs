@@ -176,12 +176,13 @@ impl Index {
         let wanted = (params.k + params.offset).min(usize::try_from(state.live).unwrap_or(usize::MAX));
         let found =
             self.with_scratch(|scratch| self.nearest(&state, query, wanted, params, control, scratch))?;
-        let limit = params.max_distance.map(|distance| self.config.metric.rank_of(distance));
+        // Compared as callers see them: a distance that a search returned includes its row in the next one.
+        let near = |rank| params.max_distance.is_none_or(|limit| self.config.metric.distance(rank) <= limit);
         let rows: Vec<(Slot, f32)> = found
             .into_iter()
             .skip(params.offset)
             .map(|key| (node_of_key(key), rank_of_key(key)))
-            .filter(|&(_, rank)| limit.is_none_or(|limit| rank <= limit))
+            .filter(|&(_, rank)| near(rank))
             .collect();
         self.hits(&rows, params.include)
     }
