@@ -4,6 +4,8 @@
 
 mod bytes;
 mod crash;
+mod damage;
+mod kill;
 mod kv;
 mod model;
 mod model_on_disk;

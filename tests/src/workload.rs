@@ -113,6 +113,11 @@ pub fn write(rng: &mut Rng, shape: &Shape, model: &Model) -> Write {
 pub fn many(rng: &mut Rng, shape: &Shape, mode: Mode) -> Write {
     let most = if rng.chance(70) { 20.min(shape.most) } else { shape.most };
     let count = rng.below(most) + 1;
+    rows(rng, shape, mode, count)
+}
+
+/// Draws an `insert_many` of `count` rows.
+pub fn rows(rng: &mut Rng, shape: &Shape, mode: Mode, count: u64) -> Write {
     let vectors = (0..count).flat_map(|_| vector(rng, shape)).collect();
     let payloads = if rng.chance(30) { Vec::new() } else { (0..count).map(|_| payload(rng)).collect() };
     if rng.chance(50) {
