@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod bytes;
+mod concurrent;
 mod crash;
 mod damage;
 mod kill;
@@ -10,4 +11,6 @@ mod kv;
 mod model;
 mod model_on_disk;
 mod open;
+mod recall;
+mod shape;
 mod store_crash;
