@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod bytes;
+mod crash;
+mod damage;
+mod kill;
 mod kv;
+mod model;
+mod model_on_disk;
 mod open;
 mod store_crash;
