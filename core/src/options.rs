@@ -1,5 +1,6 @@
 //! What a database is ([`Config`], fixed at creation) and how it is opened ([`Options`]).
 
+pub use crate::graph::policy::LinkPolicy;
 use crate::{Code, Error, Metric, Result};
 
 /// Largest dimension of a vector.
@@ -94,6 +95,9 @@ pub struct Options {
     pub durability: Durability,
     /// Refuse writes.
     pub read_only: bool,
+    /// How changed adjacency is written to the store; `None` for what suits the store. Eager in this crate; hosts put
+    /// their own choice in.
+    pub link_policy: Option<LinkPolicy>,
 }
 
 impl Default for Options {
@@ -103,6 +107,7 @@ impl Default for Options {
             paged_max_cached_pages: None,
             durability: Durability::Buffered,
             read_only: false,
+            link_policy: None,
         }
     }
 }

@@ -19,13 +19,21 @@ const PAGE: u64 = 4096;
 const MAGIC: &[u8; 8] = b"ASTVEC01";
 /// Extents of the mapped file: large, so that few mappings cover it.
 const FLAT_EXTENT: u64 = 16 << 20;
+/// Rows are cached in groups of about this size: the operating system caches whole pages below, and a row fetched
+/// with neighbours that nobody wants takes their room.
+const GROUP_BYTES: u64 = 2048;
+/// What the cache keeps besides the rows of a group.
+const GROUP_OVERHEAD: u64 = 112;
 
 /// How rows lie in extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     dim: usize,
+    /// Rows per extent.
     rows: u32,
     pages: u64,
+    /// Rows per cached group; a group lies inside one extent.
+    group: u32,
 }
 
 impl Layout {
@@ -39,25 +47,44 @@ impl Layout {
         while (pages * PAGE) % row * 10 > pages * PAGE {
             pages += 1;
         }
-        Layout { dim, rows: (pages * PAGE / row) as u32, pages }
+        let rows = (pages * PAGE / row) as u32;
+        Layout { dim, rows, pages, group: ((GROUP_BYTES / row) as u32).clamp(1, rows) }
     }
 
     fn flat(dim: usize) -> Layout {
         let pages = FLAT_EXTENT / PAGE;
-        Layout { dim, rows: (FLAT_EXTENT / Self::row_bytes(dim)) as u32, pages }
+        let rows = (FLAT_EXTENT / Self::row_bytes(dim)) as u32;
+        Layout { dim, rows, pages, group: rows }
     }
 
     fn extent_bytes(&self) -> u64 {
         self.pages * PAGE
     }
 
-    /// Extent and row inside it.
-    fn place(&self, slot: Slot) -> (u32, u32) {
-        (slot / self.rows, slot % self.rows)
+    fn groups_per_extent(&self) -> u32 {
+        self.rows.div_ceil(self.group)
     }
 
-    fn offset(&self, extent: u32) -> u64 {
+    /// Group and row inside it.
+    fn place(&self, slot: Slot) -> (u32, u32) {
+        let (extent, row) = (slot / self.rows, slot % self.rows);
+        (extent * self.groups_per_extent() + row / self.group, row % self.group)
+    }
+
+    /// First slot of a group, and how many rows it has.
+    fn group_slots(&self, group: u32) -> (Slot, u32) {
+        let (extent, at) = (group / self.groups_per_extent(), group % self.groups_per_extent());
+        let first = at * self.group;
+        (extent * self.rows + first, self.group.min(self.rows - first))
+    }
+
+    fn extent_offset(&self, extent: u32) -> u64 {
         PAGE + u64::from(extent) * self.extent_bytes()
+    }
+
+    /// Where the row of `slot` begins in the file.
+    fn offset(&self, slot: Slot) -> u64 {
+        self.extent_offset(slot / self.rows) + u64::from(slot % self.rows) * Self::row_bytes(self.dim)
     }
 
     fn header(&self) -> Vec<u8> {
@@ -77,14 +104,14 @@ fn checksum(slot: Slot, row: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&slot.to_le_bytes()), row).max(1)
 }
 
-/// One extent in memory.
+/// One group of rows in memory.
 struct Frame {
     rows: Rows,
     used: AtomicBool,
 }
 
 enum Rows {
-    /// Copied out of the file; a set bit of `bad` marks a row that failed its checksum.
+    /// Copied out of the file as it lies there, checksums between the rows; a set bit of `bad` marks a row that fails.
     Owned { data: Box<[f32]>, bad: Box<[u64]> },
     /// Lent by the host; a set bit of `checked` marks a row whose checksum was verified.
     Mapped { map: Arc<dyn Mapping>, checked: Box<[AtomicU64]> },
@@ -155,7 +182,7 @@ impl VectorFile {
             }
             bytes.write_at(0, &header)?;
         }
-        let frame_bytes = u64::from(layout.rows) * u64::from(dim) * 4;
+        let frame_bytes = u64::from(layout.group) * Layout::row_bytes(dim as usize) + GROUP_OVERHEAD;
         let file = VectorFile {
             mapped: kind == VectorStorage::Flat,
             layout,
@@ -173,8 +200,7 @@ impl VectorFile {
     /// `CORRUPT` where the file is too short to hold `slots` rows.
     pub(crate) fn expect_rows(&self, slots: u32) -> Result<()> {
         let Some(last) = slots.checked_sub(1) else { return Ok(()) };
-        let (extent, row) = self.layout.place(last);
-        let needed = self.layout.offset(extent) + u64::from(row + 1) * Layout::row_bytes(self.layout.dim);
+        let needed = self.layout.offset(last) + Layout::row_bytes(self.layout.dim);
         let len = self.bytes.len()?;
         if len < needed {
             return Err(Error::corrupt(format!(
@@ -186,15 +212,17 @@ impl VectorFile {
 
     /// Pins the row of `slot`. `CORRUPT` where it fails its checksum.
     pub(crate) fn row(&self, slot: Slot) -> Result<RowRef> {
-        let (extent, row) = self.layout.place(slot);
-        let frame = self.frames.ensure(extent)[0].load();
-        if frame.is_some()
-            && let Some(found) = self.frame_row(frame, slot, row)?
-        {
-            return Ok(found);
+        let (group, row) = self.layout.place(slot);
+        if let Some(cell) = self.frames.get(group) {
+            let frame = cell.load();
+            if frame.is_some()
+                && let Some(found) = self.frame_row(frame, slot, row)?
+            {
+                return Ok(found);
+            }
         }
         // Not cached, or cached before the row was written: the file decides.
-        let frame = self.load(extent)?;
+        let frame = self.load(group)?;
         let guard = arc_swap::Guard::from_inner(Some(frame));
         self.frame_row(guard, slot, row)?
             .ok_or_else(|| Error::corrupt(format!("the vector of slot {slot} fails its checksum")))
@@ -213,7 +241,7 @@ impl VectorFile {
                 if bad[row as usize / 64] >> (row % 64) & 1 == 1 {
                     return Ok(None);
                 }
-                row as usize * dim
+                row as usize * (dim + 1)
             }
             Rows::Mapped { map, checked } => {
                 let start = row as usize * (4 * dim + 4);
@@ -240,33 +268,25 @@ impl VectorFile {
         Ok(Some(RowRef { frame, start, dim }))
     }
 
-    fn load(&self, extent: u32) -> Result<Arc<Frame>> {
+    fn load(&self, group: u32) -> Result<Arc<Frame>> {
         let seen = self.writes.load(Ordering::Acquire);
-        let bytes = self.layout.extent_bytes();
-        let offset = self.layout.offset(extent);
-        let rows = match self.map(offset, bytes)? {
+        let rows = match self.map(group)? {
             Some(rows) => rows,
-            None => {
-                // The last extent may be short: what is missing reads as never written.
-                let len = self.bytes.len()?;
-                let mut data = vec![0; bytes as usize];
-                let have = len.saturating_sub(offset).min(bytes) as usize;
-                self.bytes.read_at(offset, &mut data[..have])?;
-                self.decode(extent, &data)
-            }
+            None => self.read(group)?,
         };
         let frame = Arc::new(Frame { rows, used: AtomicBool::new(true) });
         let mut clock = sync::lock(&self.clock);
         if self.writes.load(Ordering::Acquire) == seen {
-            self.install(&mut clock, extent, frame.clone());
+            self.install(&mut clock, group, frame.clone());
         }
         Ok(frame)
     }
 
-    fn map(&self, offset: u64, bytes: u64) -> Result<Option<Rows>> {
+    fn map(&self, group: u32) -> Result<Option<Rows>> {
         if !self.mapped {
             return Ok(None);
         }
+        let (offset, bytes) = (self.layout.extent_offset(group), self.layout.extent_bytes());
         if self.bytes.len()? < offset + bytes {
             return Err(Error::corrupt("the vector file is truncated"));
         }
@@ -276,28 +296,35 @@ impl VectorFile {
         }))
     }
 
-    fn decode(&self, extent: u32, bytes: &[u8]) -> Rows {
-        let (dim, rows) = (self.layout.dim, self.layout.rows);
-        let mut data = vec![0f32; rows as usize * dim].into_boxed_slice();
+    fn read(&self, group: u32) -> Result<Rows> {
+        let dim = self.layout.dim;
+        let (first, rows) = self.layout.group_slots(group);
+        let offset = self.layout.offset(first);
+        let mut data = vec![0f32; rows as usize * (dim + 1)].into_boxed_slice();
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut data);
+        // The last group may be short: what is missing reads as never written.
+        if self.bytes.read_at(offset, bytes).is_err() {
+            let have = self.bytes.len()?.saturating_sub(offset).min(bytes.len() as u64) as usize;
+            bytes.fill(0);
+            self.bytes.read_at(offset, &mut bytes[..have])?;
+        }
         let mut bad = vec![0u64; rows.div_ceil(64) as usize].into_boxed_slice();
-        let pieces = bytes.chunks_exact(4 * dim + 4).zip(data.chunks_exact_mut(dim));
-        for (row, (stored, out)) in (0..rows).zip(pieces) {
+        for (row, stored) in (0..rows).zip(bytes.chunks_exact(4 * dim + 4)) {
             let (stored, sum) = stored.split_at(4 * dim);
-            bytemuck::cast_slice_mut::<f32, u8>(out).copy_from_slice(stored);
-            if sum != checksum(extent * rows + row, stored).to_le_bytes() {
+            if sum != checksum(first + row, stored).to_le_bytes() {
                 bad[row as usize / 64] |= 1 << (row % 64);
             }
         }
-        Rows::Owned { data, bad }
+        Ok(Rows::Owned { data, bad })
     }
 
-    fn install(&self, clock: &mut Clock, extent: u32, frame: Arc<Frame>) {
-        let cell = &self.frames.ensure(extent)[0];
+    fn install(&self, clock: &mut Clock, group: u32, frame: Arc<Frame>) {
+        let cell = &self.frames.ensure(group)[0];
         if cell.swap(Some(frame)).is_none() {
             while !self.mapped && clock.ring.len() >= self.max_frames {
                 self.evict_one(clock);
             }
-            clock.ring.push(extent);
+            clock.ring.push(group);
             self.resident.store(clock.ring.len() as u64, Ordering::Relaxed);
         }
     }
@@ -319,24 +346,31 @@ impl VectorFile {
         }
     }
 
-    /// Writes consecutive rows from `first`. Not durable until [`VectorFile::sync`].
+    /// Writes consecutive rows from `first` and caches fresh ones. Not durable until [`VectorFile::sync`].
     pub(crate) fn write(&self, first: Slot, vectors: &[f32]) -> Result<()> {
-        let (dim, row_bytes) = (self.layout.dim, Layout::row_bytes(self.layout.dim));
+        self.write_rows(first, vectors, true)
+    }
+
+    /// [`VectorFile::write`] for rows that nobody is about to read: fresh ones are not cached.
+    pub(crate) fn write_cold(&self, first: Slot, vectors: &[f32]) -> Result<()> {
+        self.write_rows(first, vectors, false)
+    }
+
+    fn write_rows(&self, first: Slot, vectors: &[f32], keep: bool) -> Result<()> {
+        let dim = self.layout.dim;
         let mut slot = first;
         let mut rest = vectors;
         while !rest.is_empty() {
-            let (extent, row) = self.layout.place(slot);
-            let take = (rest.len() / dim).min((self.layout.rows - row) as usize);
+            let take = (rest.len() / dim).min((self.layout.rows - slot % self.layout.rows) as usize);
             let (now, later) = rest.split_at(take * dim);
-            let mut bytes = Vec::with_capacity(take * row_bytes as usize);
-            for (i, vector) in (0u32..).zip(now.chunks_exact(dim)) {
-                let stored: &[u8] = bytemuck::cast_slice(vector);
-                bytes.extend_from_slice(stored);
-                bytes.extend_from_slice(&checksum(slot + i, stored).to_le_bytes());
+            let mut stored: Vec<f32> = Vec::with_capacity(take * (dim + 1));
+            for (slot, vector) in (slot..).zip(now.chunks_exact(dim)) {
+                stored.extend_from_slice(vector);
+                stored.push(f32::from_bits(checksum(slot, bytemuck::cast_slice(vector))));
             }
-            self.reserve(extent)?;
-            self.bytes.write_at(self.layout.offset(extent) + u64::from(row) * row_bytes, &bytes)?;
-            self.written(extent, row, now);
+            self.reserve(slot / self.layout.rows)?;
+            self.bytes.write_at(self.layout.offset(slot), bytemuck::cast_slice(&stored))?;
+            self.written(slot, &stored, keep);
             slot += take as u32;
             rest = later;
         }
@@ -346,7 +380,7 @@ impl VectorFile {
     /// A mapped file grows by whole extents, so that every mapping lies inside it.
     fn reserve(&self, extent: u32) -> Result<()> {
         if self.mapped {
-            let needed = self.layout.offset(extent + 1);
+            let needed = self.layout.extent_offset(extent + 1);
             if self.bytes.len()? < needed {
                 self.bytes.set_len(needed)?;
             }
@@ -354,39 +388,73 @@ impl VectorFile {
         Ok(())
     }
 
-    /// Brings a cached extent up to the rows just written to the file.
-    fn written(&self, extent: u32, row: u32, vectors: &[f32]) {
-        let dim = self.layout.dim;
+    /// Brings the cache up to rows (of one extent) just written to the file.
+    fn written(&self, first: Slot, mut stored: &[f32], keep: bool) {
+        let stride = self.layout.dim + 1;
         let mut clock = sync::lock(&self.clock);
         self.writes.fetch_add(1, Ordering::AcqRel);
-        let cell = &self.frames.ensure(extent)[0];
+        let mut slot = first;
+        while !stored.is_empty() {
+            let (group, row) = self.layout.place(slot);
+            let (_, rows) = self.layout.group_slots(group);
+            let take = (stored.len() / stride).min((rows - row) as usize);
+            let (now, later) = stored.split_at(take * stride);
+            if keep || self.frames.get(group).is_some_and(|cell| cell.load().is_some()) {
+                self.written_group(&mut clock, group, row, rows, now);
+            }
+            slot += take as u32;
+            stored = later;
+        }
+    }
+
+    fn written_group(&self, clock: &mut Clock, group: u32, row: u32, rows: u32, stored: &[f32]) {
+        let stride = self.layout.dim + 1;
+        let cell = &self.frames.ensure(group)[0];
+        let changed = row..row + (stored.len() / stride) as u32;
         let (mut data, mut bad) = match cell.load().as_deref() {
             Some(Frame { rows: Rows::Owned { data, bad }, .. }) => (data.clone(), bad.clone()),
             Some(Frame { rows: Rows::Mapped { checked, .. }, .. }) => {
                 // A rewritten row is verified again when it is next read.
-                for row in row..row + (vectors.len() / dim) as u32 {
+                for row in changed {
                     checked[row as usize / 64].fetch_and(!(1 << (row % 64)), Ordering::Relaxed);
                 }
                 return;
             }
-            // A fresh extent is about to be searched; an old one that is not cached stays so.
+            // A fresh group is about to be searched; an old one that is not cached stays so.
             None if row == 0 && !self.mapped => (
-                vec![0f32; self.layout.rows as usize * dim].into_boxed_slice(),
-                vec![u64::MAX; self.layout.rows.div_ceil(64) as usize].into_boxed_slice(),
+                vec![0f32; rows as usize * stride].into_boxed_slice(),
+                vec![u64::MAX; rows.div_ceil(64) as usize].into_boxed_slice(),
             ),
             None => return,
         };
-        data[row as usize * dim..][..vectors.len()].copy_from_slice(vectors);
-        for row in row..row + (vectors.len() / dim) as u32 {
+        data[row as usize * stride..][..stored.len()].copy_from_slice(stored);
+        for row in changed {
             bad[row as usize / 64] &= !(1 << (row % 64));
         }
         let frame = Frame { rows: Rows::Owned { data, bad }, used: AtomicBool::new(true) };
-        self.install(&mut clock, extent, Arc::new(frame));
+        self.install(clock, group, Arc::new(frame));
     }
 
     /// Makes every row written survive power loss.
     pub(crate) fn sync(&self) -> Result<()> {
         self.bytes.sync().map_err(|error| error.at("vector file"))
+    }
+
+    /// Gives back the space of all rows; for a file whose rows nothing names.
+    pub(crate) fn clear(&self) -> Result<()> {
+        let mut clock = sync::lock(&self.clock);
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        for group in std::mem::take(&mut clock.ring) {
+            self.frames.ensure(group)[0].store(None);
+        }
+        clock.hand = 0;
+        self.resident.store(0, Ordering::Relaxed);
+        self.bytes.set_len(PAGE)
+    }
+
+    /// Whether anything follows the header.
+    pub(crate) fn holds_rows(&self) -> Result<bool> {
+        Ok(self.bytes.len()? > PAGE)
     }
 
     /// Size of the file.
@@ -396,7 +464,7 @@ impl VectorFile {
 
     /// Bytes of cached rows; mapped ones belong to the operating system.
     pub(crate) fn memory(&self) -> u64 {
-        let frame = u64::from(self.layout.rows) * self.layout.dim as u64 * 4;
+        let frame = u64::from(self.layout.group) * Layout::row_bytes(self.layout.dim) + GROUP_OVERHEAD;
         let held = if self.mapped { 0 } else { self.resident.load(Ordering::Relaxed) };
         held * frame + self.frames.memory()
     }

@@ -80,7 +80,8 @@ impl Trace {
                     let want = next.apply(write);
                     assert_eq!(run(&index, write, &pool).map_err(|error| error.code()), want);
                     // Cutting the journal ends a checkpoint, which made everything before durable.
-                    let cuts = (before..disk.ops()).filter(|&n| disk.describe(n) == "journal: set_len 32").count();
+                    let cuts =
+                        (before..disk.ops()).filter(|&n| disk.describe(n) == "journal: set_len 32").count();
                     if cuts > 0 {
                         durable = last;
                         self.checkpoints += cuts;
@@ -164,9 +165,16 @@ fn cut_everywhere(on: &OnDisk, seed: u64, count: usize, images: usize) -> Count 
     for n in (first..=disk.ops()).step_by(stride) {
         let mark = trace.at(n);
         let what = |kind: &str| {
-            format!("ASTEROID_SEED={seed} {:?} {:?}, {kind} at operation {n} ({})", on.durability, on.config.metric, disk.describe(n))
+            format!(
+                "ASTEROID_SEED={seed} {:?} {:?}, {kind} at operation {n} ({})",
+                on.durability,
+                on.config.metric,
+                disk.describe(n)
+            )
         };
-        for (image, kind) in [(disk.after_kill(n), "killed"), (disk.after_kill_inside(n, seed), "killed inside")] {
+        for (image, kind) in
+            [(disk.after_kill(n), "killed"), (disk.after_kill_inside(n, seed), "killed inside")]
+        {
             let (index, state) = trace.verify(&image, on, mark.acknowledged, mark, &what(kind));
             go_on(&image, on, index, &trace.states[state], &mut rng, &mut done, &what(kind));
             done.kills += 1;
@@ -188,13 +196,26 @@ fn cut_everywhere(on: &OnDisk, seed: u64, count: usize, images: usize) -> Count 
         }
     }
     done.checkpoints = trace.checkpoints;
-    println!("{:?} {:?}: {} operations, {count} calls: {done:?}", on.durability, on.config.metric, disk.ops());
+    println!(
+        "{:?} {:?}: {} operations, {count} calls: {done:?}",
+        on.durability,
+        on.config.metric,
+        disk.ops()
+    );
     done
 }
 
 /// A recovered database takes further writes, keeps them when it is let go of, and loses none of what was there to
 /// another power cut.
-fn go_on(disk: &SimDisk, on: &OnDisk, index: Index, state: &Model, rng: &mut Rng, done: &mut Count, what: &str) {
+fn go_on(
+    disk: &SimDisk,
+    on: &OnDisk,
+    index: Index,
+    state: &Model,
+    rng: &mut Rng,
+    done: &mut Count,
+    what: &str,
+) {
     drop(index);
     if !rng.chance(25) && !full() {
         return;
@@ -215,7 +236,13 @@ fn go_on(disk: &SimDisk, on: &OnDisk, index: Index, state: &Model, rng: &mut Rng
     trace.verify(&disk.after_kill(disk.ops()), on, mark.acknowledged, mark, &what);
     let at = rng.below(disk.ops() as u64 + 1) as usize;
     let mark = trace.at(at);
-    trace.verify(&disk.after_power_cut(at, rng.word()), on, mark.durable, mark, &format!("{what}, cut at {at}"));
+    trace.verify(
+        &disk.after_power_cut(at, rng.word()),
+        on,
+        mark.durable,
+        mark,
+        &format!("{what}, cut at {at}"),
+    );
     done.written += 1;
 }
 
@@ -260,11 +287,14 @@ fn a_refused_operation_leaves_nothing_and_loses_nothing() {
         let stride = if full() { 1 } else { (whole.ops() / 60).max(1) };
         let first = Rng::new(seed).below(stride as u64) as usize;
         for n in (first..whole.ops()).step_by(stride) {
-            for (code, once) in [(Code::StorageFull, false), (Code::StorageFull, true), (Code::Io, n % 2 == 0)] {
+            for (code, once) in
+                [(Code::StorageFull, false), (Code::StorageFull, true), (Code::Io, n % 2 == 0)]
+            {
                 let disk = SimDisk::new();
                 disk.fail_at(n, code, once);
-                let what =
-                    format!("ASTEROID_SEED={seed} {durability:?}: operation {n} fails with {code:?}, once: {once}");
+                let what = format!(
+                    "ASTEROID_SEED={seed} {durability:?}: operation {n} fails with {code:?}, once: {once}"
+                );
                 let outcome = Faulty { on: &on, disk: &disk, code, n, what: &what }.run(&steps);
                 runs += 1;
                 failed += usize::from(outcome.failed);
@@ -273,7 +303,10 @@ fn a_refused_operation_leaves_nothing_and_loses_nothing() {
             }
         }
     }
-    println!("{runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}", began.elapsed());
+    println!(
+        "{runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}",
+        began.elapsed()
+    );
     assert!(poisoned > 20 && refused > 20);
 }
 
@@ -368,7 +401,11 @@ impl Faulty<'_> {
         assert_sound(&index, what);
         for step in steps {
             if let Step::Write(write) = step {
-                assert_eq!(run(&index, write, &pool).map_err(|error| error.code()), model.apply(write), "{what}");
+                assert_eq!(
+                    run(&index, write, &pool).map_err(|error| error.code()),
+                    model.apply(write),
+                    "{what}"
+                );
                 break;
             }
         }
@@ -377,7 +414,8 @@ impl Faulty<'_> {
         // What a sync acknowledged is there after a power cut, too.
         if self.on.durability == Durability::Sync {
             let cut = self.disk.after_power_cut(self.disk.ops(), self.n as u64);
-            let index = self.on.open(&cut).unwrap_or_else(|error| panic!("{what}: after a power cut: {error}"));
+            let index =
+                self.on.open(&cut).unwrap_or_else(|error| panic!("{what}: after a power cut: {error}"));
             assert_sound(&index, what);
             let found = model_of(&index).unwrap().fingerprint();
             assert!(promised.contains(&Some(found)), "{what}: a power cut took what a sync acknowledged");

@@ -2,8 +2,8 @@
 
 use asteroid_core::bytes::{Bytes, MemBytes};
 use asteroid_core::{
-    Code, Config, Control, Hit, Index, Manifest, Metric, Mode, OpenRequest, Options, Result, SearchParams, Stores,
-    VectorStorage,
+    Code, Config, Control, Hit, Index, Manifest, Metric, Mode, OpenRequest, Options, Result, SearchParams,
+    Stores, VectorStorage,
 };
 use asteroid_native_storage::{CowBytes, Place, RedbKv, open};
 use asteroid_tests::model::{ALL, Model, model_of, read_all, run};
@@ -66,16 +66,17 @@ impl Image {
         let mut states = vec![model.fingerprint()];
         let database = open(&place, &request).unwrap();
         let pool = Threads::new(1);
-        let write = |database: &asteroid_native_storage::Database, rng: &mut Rng, model: &mut Model, count: usize| {
-            let mut prints = Vec::new();
-            for _ in 0..count {
-                let write = workload::write(rng, &shape, model);
-                let _ = model.apply(&write);
-                let _ = run(&database.index, &write, &pool);
-                prints.push(model.fingerprint());
-            }
-            prints
-        };
+        let write =
+            |database: &asteroid_native_storage::Database, rng: &mut Rng, model: &mut Model, count: usize| {
+                let mut prints = Vec::new();
+                for _ in 0..count {
+                    let write = workload::write(rng, &shape, model);
+                    let _ = model.apply(&write);
+                    let _ = run(&database.index, &write, &pool);
+                    prints.push(model.fingerprint());
+                }
+                prints
+            };
         let first = workload::rows(&mut rng, &shape, Mode::Insert, 150);
         run(&database.index, &first, &pool).unwrap();
         model.apply(&first).unwrap();
@@ -151,7 +152,9 @@ impl Damage {
         let used = image.used[file];
         let blocks = used / BLOCK;
         let damage = match number % 20 {
-            0 => Damage::Cut { len: if rng.chance(30) { rng.below(blocks + 1) * BLOCK } else { rng.below(used) } },
+            0 => Damage::Cut {
+                len: if rng.chance(30) { rng.below(blocks + 1) * BLOCK } else { rng.below(used) },
+            },
             1 if blocks > 1 => {
                 let a = rng.below(blocks);
                 Damage::Swap { a: a * BLOCK, b: (a + 1 + rng.below(blocks - 1)) % blocks * BLOCK }
@@ -238,7 +241,10 @@ fn use_all(image: &Image, index: &Index, earlier_allowed: bool) -> Result<Shown>
     image.model.assert_same(&rows, "scanned");
     let ids: Vec<_> = image.model.rows.keys().cloned().collect();
     let by_id = index.get_many(&ids, ALL)?;
-    assert!(by_id.into_iter().flatten().eq(ids.iter().map(|id| rows[id].clone())), "get_many differs from scan");
+    assert!(
+        by_id.into_iter().flatten().eq(ids.iter().map(|id| rows[id].clone())),
+        "get_many differs from scan"
+    );
     for (query, answer) in &image.answers {
         let hits = index.search(query, &search(), &Control::NONE)?;
         assert!(hits == *answer, "a search finds other rows");
@@ -260,7 +266,10 @@ fn damage_all(kind: Kind, share: usize) {
     let quiet_before = panics();
     for number in 0..trials {
         let (file, damage) = Damage::draw(&mut rng, &image, number);
-        let what = format!("ASTEROID_SEED={seed} {}: trial {number}: {damage:?} of {} in {}", image.name, image.used[file], FILES[file]);
+        let what = format!(
+            "ASTEROID_SEED={seed} {}: trial {number}: {damage:?} of {} in {}",
+            image.name, image.used[file], FILES[file]
+        );
         watch.see(&what);
         let earlier = !kind.closed && file == 3 && matches!(damage, Damage::Cut { .. });
         let trial = || match image.place() {
@@ -269,7 +278,10 @@ fn damage_all(kind: Kind, share: usize) {
                 let path = place.dir.join(FILES[file]);
                 let on_disk = OnDisk { path, image: &image, file };
                 on_disk.apply(&damage);
-                let request = OpenRequest { options: Options { read_only: true, ..options() }, ..OpenRequest::default() };
+                let request = OpenRequest {
+                    options: Options { read_only: true, ..options() },
+                    ..OpenRequest::default()
+                };
                 let database = open(&place, &request)?;
                 use_all(&image, &database.index, earlier)
             }
@@ -282,7 +294,16 @@ fn damage_all(kind: Kind, share: usize) {
             Ok(Ok(Shown::Earlier)) => count.earlier += 1,
             Ok(Err(error)) => {
                 assert_eq!(error.code(), Code::Corrupt, "{what}: {error}");
-                let places = ["manifest", "graph.redb", "key-value file", "vector", "journal", "row ", "slot ", "store"];
+                let places = [
+                    "manifest",
+                    "graph.redb",
+                    "key-value file",
+                    "vector",
+                    "journal",
+                    "row ",
+                    "slot ",
+                    "store",
+                ];
                 let named = places.iter().any(|place| error.message().contains(place));
                 assert!(named, "{what}: names neither file nor row: {error}");
                 count.refused[file] += 1;
@@ -291,7 +312,12 @@ fn damage_all(kind: Kind, share: usize) {
         }
         count.trials += 1;
     }
-    println!("{}: {count:?}, {} panics caught inside redb, {:?}", image.name, panics() - quiet_before, began.elapsed());
+    println!(
+        "{}: {count:?}, {} panics caught inside redb, {:?}",
+        image.name,
+        panics() - quiet_before,
+        began.elapsed()
+    );
     assert!(trials < 100 || count.refused.iter().sum::<usize>() > trials / 10);
 }
 
@@ -348,12 +374,18 @@ impl Watch {
 
 #[test]
 fn a_closed_database_with_paged_vectors_answers_rightly_or_says_what_is_damaged() {
-    damage_all(Kind { name: "paged, closed", storage: VectorStorage::Paged, closed: true, mapped: false }, 35);
+    damage_all(
+        Kind { name: "paged, closed", storage: VectorStorage::Paged, closed: true, mapped: false },
+        35,
+    );
 }
 
 #[test]
 fn a_killed_database_with_paged_vectors_answers_rightly_or_says_what_is_damaged() {
-    damage_all(Kind { name: "paged, killed", storage: VectorStorage::Paged, closed: false, mapped: false }, 40);
+    damage_all(
+        Kind { name: "paged, killed", storage: VectorStorage::Paged, closed: false, mapped: false },
+        40,
+    );
 }
 
 #[test]

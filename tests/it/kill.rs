@@ -23,7 +23,13 @@ const ROUNDS: usize = 25;
 fn open_kind(dir: &Path, kind: usize) -> asteroid_core::Result<Database> {
     let storage = if kind.is_multiple_of(2) { VectorStorage::Paged } else { VectorStorage::Flat };
     // Dirty lists are counted in room for caps: a large one brings checkpoints into the midst of large calls.
-    let config = Config { m: 6, m_max: 8, m_max0: 512, ef_construction: 24, ..Config::new(SHAPE.dim as u32, SHAPE.metric) };
+    let config = Config {
+        m: 6,
+        m_max: 8,
+        m_max0: 512,
+        ef_construction: 24,
+        ..Config::new(SHAPE.dim as u32, SHAPE.metric)
+    };
     let request = OpenRequest {
         dim: Some(config.dim),
         metric: Some(config.metric),
@@ -36,7 +42,7 @@ fn open_kind(dir: &Path, kind: usize) -> asteroid_core::Result<Database> {
             cache_bytes: 4 << 20,
             paged_max_cached_pages: Some(4),
             durability: if kind < 2 { Durability::Buffered } else { Durability::Sync },
-            read_only: false,
+            ..Options::default()
         },
         ..OpenRequest::default()
     };
@@ -92,7 +98,11 @@ fn what_a_killed_process_saw_acknowledged_is_there() {
         for round in 0..ROUNDS {
             let round_seed = rng.word();
             let what = format!("ASTEROID_SEED={seed} kind {kind} round {round}");
-            let delay = Duration::from_micros(if rng.chance(20) { rng.below(60_000) } else { 40_000 + rng.below(400_000) });
+            let delay = Duration::from_micros(if rng.chance(20) {
+                rng.below(60_000)
+            } else {
+                40_000 + rng.below(400_000)
+            });
             let (ready, acks) = run_and_kill(&dir, kind, round_seed, model.next_id, delay, &what);
             early += usize::from(!ready);
             let mut rng = Rng::new(round_seed);
@@ -105,7 +115,8 @@ fn what_a_killed_process_saw_acknowledged_is_there() {
             let write = draw(&mut rng, &next);
             let _ = next.apply(&write);
             let database = open_kind(&dir, kind).unwrap_or_else(|error| panic!("{what}: {error}"));
-            let print = model_of(&database.index).unwrap_or_else(|error| panic!("{what}: {error}")).fingerprint();
+            let print =
+                model_of(&database.index).unwrap_or_else(|error| panic!("{what}: {error}")).fingerprint();
             // The call that was under way is there whole or not at all.
             if print != model.fingerprint() && print == next.fingerprint() {
                 model = next;
@@ -126,7 +137,14 @@ fn what_a_killed_process_saw_acknowledged_is_there() {
 }
 
 /// Whether the child had opened the database, and how many calls it had seen acknowledged when it was killed.
-fn run_and_kill(dir: &Path, kind: usize, seed: u64, next_id: u64, delay: Duration, what: &str) -> (bool, usize) {
+fn run_and_kill(
+    dir: &Path,
+    kind: usize,
+    seed: u64,
+    next_id: u64,
+    delay: Duration,
+    what: &str,
+) -> (bool, usize) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::child", "--nocapture", "--ignored", "--test-threads=1"])
         .env(DIR, dir)

@@ -67,7 +67,11 @@ struct Setting {
 
 impl Home {
     fn new(files: bool) -> Home {
-        if files { Home::Files(tempfile::tempdir().unwrap()) } else { Home::Memory(Arc::default(), Arc::default(), Arc::default()) }
+        if files {
+            Home::Files(tempfile::tempdir().unwrap())
+        } else {
+            Home::Memory(Arc::default(), Arc::default(), Arc::default())
+        }
     }
 
     fn open(&self, setting: &Setting) -> Handle {
@@ -126,13 +130,16 @@ fn draw_calls(rng: &mut Rng, shape: &Shape, count: usize) -> Vec<Call> {
                         k,
                         ef_search: [1, 20, 64, 64, 64, 300][rng.below(6) as usize],
                         offset: if rng.chance(20) { rng.below(40) as usize } else { 0 },
-                        max_distance: rng.chance(20).then_some([near, f32::INFINITY, -1.0, 0.0][rng.below(4) as usize]),
+                        max_distance: rng
+                            .chance(20)
+                            .then_some([near, f32::INFINITY, -1.0, 0.0][rng.below(4) as usize]),
                         include: ALL,
                     },
                 )
             }
             16 => {
-                let queries: Vec<f32> = (0..rng.below(8)).flat_map(|_| workload::vector(rng, shape)).collect();
+                let queries: Vec<f32> =
+                    (0..rng.below(8)).flat_map(|_| workload::vector(rng, shape)).collect();
                 Call::SearchMany(queries, 5)
             }
             17 => {
@@ -179,7 +186,9 @@ fn replay(setting: &Setting, calls: &[Call], pool: &Threads) -> Seen {
                 let got = run(&index, write, pool).map_err(|error| error.code());
                 assert_eq!(got, want, "{what}");
             }
-            Call::Aborted(write, after) => seen.aborted += u64::from(aborted(&index, &mut model, write, *after, &what)),
+            Call::Aborted(write, after) => {
+                seen.aborted += u64::from(aborted(&index, &mut model, write, *after, &what))
+            }
             Call::Search(query, params) => {
                 let (found, wanted) = model.assert_search(&index, query, params, &what);
                 seen.searches += 1;
@@ -290,7 +299,10 @@ fn prove(setting: &Setting, calls: &[Call], seed: u64) -> Seen {
             let last = last.unwrap_or_else(|| "(it did not fail again)".into());
             let mut listed = format!("{calls:?}");
             listed.truncate(listed.floor_char_boundary(4000));
-            panic!("ASTEROID_SEED={seed} {setting:?}: {first}\nshrunk to {} calls: {last}\n{listed}", calls.len());
+            panic!(
+                "ASTEROID_SEED={seed} {setting:?}: {first}\nshrunk to {} calls: {last}\n{listed}",
+                calls.len()
+            );
         }
     }
 }
@@ -333,7 +345,12 @@ fn settings(metric: Metric, files: bool, rng: &mut Rng) -> Vec<Setting> {
     // The narrowest graphs there can be: nothing is asked of their recall.
     for (m, m_max0) in [(2, 2), (2, 3), (3, 4)] {
         let config = Config { m, m_max: m, m_max0, ef_construction: m, ..config(3) };
-        settings.push(Setting { files, config, options: smallest.clone(), shape: Shape { dim: 3, rows: 300, ..shape } });
+        settings.push(Setting {
+            files,
+            config,
+            options: smallest.clone(),
+            shape: Shape { dim: 3, rows: 300, ..shape },
+        });
     }
     if files {
         let config = Config { vector_storage: VectorStorage::Flat, ..config(8) };
@@ -353,8 +370,16 @@ fn run_all(metric: Metric, files: bool) {
         let recall = seen.found as f64 / seen.wanted.max(1) as f64;
         println!(
             "{} m {} mMax0 {} files {files}: {} calls, {} refused, {} aborted, {} reopened, {} searches with recall {recall:.4}, {} rows left, {:?}",
-            metric.name(), setting.config.m, setting.config.m_max0, calls.len(), seen.refused, seen.aborted,
-            seen.reopened, seen.searches, seen.rows, began.elapsed()
+            metric.name(),
+            setting.config.m,
+            setting.config.m_max0,
+            calls.len(),
+            seen.refused,
+            seen.aborted,
+            seen.reopened,
+            seen.searches,
+            seen.rows,
+            began.elapsed()
         );
         if setting.config.m >= 16 {
             found += seen.found;

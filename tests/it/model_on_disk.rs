@@ -28,11 +28,12 @@ impl OnDisk {
             cache_bytes: 4 << 20,
             paged_max_cached_pages: Some(1),
             durability: self.durability,
-            read_only: false,
+            ..Options::default()
         };
         // So small a cache makes redb write pages before any commit names them.
         let kv = RedbKv::open(disk.open("graph.redb"), 60_000, false)?;
-        let stores = Stores { kv: Arc::new(kv), vectors: disk.open("vectors"), journal: disk.open("journal") };
+        let stores =
+            Stores { kv: Arc::new(kv), vectors: disk.open("vectors"), journal: disk.open("journal") };
         Index::open(stores, self.config.clone(), options)
     }
 }

@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn halves_have_their_known_values() {
-        for (bits, want) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8)] {
+        for (bits, want) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8)]
+        {
             assert_eq!(half(bits), want);
         }
     }

@@ -80,7 +80,9 @@ impl Model {
                 Ok(1)
             }
             Write::Delete(id) => Ok(u64::from(self.rows.remove(id).is_some())),
-            Write::DeleteMany(ids) => Ok(ids.iter().filter(|id| self.rows.remove(id).is_some()).count() as u64),
+            Write::DeleteMany(ids) => {
+                Ok(ids.iter().filter(|id| self.rows.remove(id).is_some()).count() as u64)
+            }
             Write::SetPayload(id, payload) => {
                 if let Some(text) = payload {
                     object(text)?;
@@ -119,7 +121,8 @@ impl Model {
             return Err(Code::DimensionMismatch);
         }
         let count = vectors.len() / self.dim;
-        let lengths = [ids.map_or(count, <[Id]>::len), if payloads.is_empty() { count } else { payloads.len() }];
+        let lengths =
+            [ids.map_or(count, <[Id]>::len), if payloads.is_empty() { count } else { payloads.len() }];
         if lengths != [count, count] {
             return Err(Code::InvalidArgument);
         }
@@ -209,7 +212,13 @@ impl Model {
     }
 
     /// Panics unless the answer to a search is a right one; answers how many of the true nearest it found, of how many.
-    pub fn assert_search(&self, index: &Index, query: &[f32], params: &SearchParams, what: &str) -> (usize, usize) {
+    pub fn assert_search(
+        &self,
+        index: &Index,
+        query: &[f32],
+        params: &SearchParams,
+        what: &str,
+    ) -> (usize, usize) {
         let what = &format!("{what}: search {params:?}");
         let hits =
             index.search(query, params, &Control::NONE).unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -28,8 +28,7 @@ pub fn vector(rng: &mut Rng, shape: &Shape) -> Vec<f32> {
     let spread = [0.05, 0.3, 2.0][from.below(3) as usize];
     let mut center = center;
     let draw = |rng: &mut Rng| rng.word() as i32 as f32 / 2f32.powi(31);
-    let mut vector: Vec<f32> =
-        (0..shape.dim).map(|_| draw(&mut center) + spread * draw(&mut from)).collect();
+    let mut vector: Vec<f32> = (0..shape.dim).map(|_| draw(&mut center) + spread * draw(&mut from)).collect();
     match from.below(40) {
         0 => vector.iter_mut().for_each(|x| *x *= 1000.0),
         1 if shape.metric != Metric::Cosine => vector.fill(0.0),
@@ -100,7 +99,8 @@ pub fn write(rng: &mut Rng, shape: &Shape, model: &Model) -> Write {
         2..4 => Write::Delete(known(rng)),
         4 => {
             let share = [2, 5, 20, there.max(1)][rng.below(if there > shape.rows { 3 } else { 4 }) as usize];
-            let mut ids: Vec<Id> = model.rows.keys().filter(|_| rng.chance(100 / share.min(100))).cloned().collect();
+            let mut ids: Vec<Id> =
+                model.rows.keys().filter(|_| rng.chance(100 / share.min(100))).cloned().collect();
             ids.extend((0..rng.below(3)).map(|_| known(rng)));
             Write::DeleteMany(ids)
         }
@@ -148,7 +148,9 @@ fn wrong(rng: &mut Rng, shape: &Shape, mode: Mode) -> Write {
         4 => Write::MergePayload(id(rng, shape), "7".into()),
         5 => {
             // One bad row among many good ones.
-            let Write::Many(ids, mut vectors, payloads, mode) = many(rng, shape, mode) else { unreachable!() };
+            let Write::Many(ids, mut vectors, payloads, mode) = many(rng, shape, mode) else {
+                unreachable!()
+            };
             let at = rng.below(vectors.len() as u64) as usize;
             vectors[at] = f32::INFINITY;
             Write::Many(ids, vectors, payloads, mode)
@@ -161,7 +163,8 @@ fn wrong(rng: &mut Rng, shape: &Shape, mode: Mode) -> Write {
         7 => Write::Many(None, fine, vec![None, None], mode),
         _ => {
             let Write::Many(ids, vectors, payloads, mode) = many(rng, shape, mode) else { unreachable!() };
-            let mut payloads = if payloads.is_empty() { vec![None; vectors.len() / shape.dim] } else { payloads };
+            let mut payloads =
+                if payloads.is_empty() { vec![None; vectors.len() / shape.dim] } else { payloads };
             let at = rng.below(payloads.len() as u64) as usize;
             payloads[at] = Some("null".into());
             Write::Many(ids, vectors, payloads, mode)

@@ -7,6 +7,8 @@ use super::seqlock::{self, HEAD};
 use crate::kv::{Read, Space, links, slot_key};
 use crate::table::Table;
 use crate::{Error, Result, Slot, sync};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -15,8 +17,35 @@ const DIRTY: u8 = 2;
 /// Frames looked at for a victim before a clean list is given up on.
 const CLOCK_STEPS: u32 = 8192;
 
+/// Changes to one list since the store has it, as a merge operand.
+#[derive(Clone, Default)]
+pub(crate) struct Delta {
+    pub(crate) operand: Vec<u8>,
+    /// Edges added or dropped.
+    pub(crate) edges: u32,
+}
+
+impl Delta {
+    pub(crate) fn add(&mut self, link: u32) {
+        links::put_add(&mut self.operand, link);
+        self.edges += 1;
+    }
+
+    pub(crate) fn drop(&mut self, slot: Slot) {
+        links::put_drop(&mut self.operand, slot);
+        self.edges += 1;
+    }
+
+    fn then(&mut self, later: Delta) {
+        self.operand.extend_from_slice(&later.operand);
+        self.edges += later.edges;
+    }
+}
+
 pub(crate) struct AdjacencyCache {
     cap: usize,
+    /// Whether dirty lists remember what changed, for a store that takes it.
+    keep_deltas: bool,
     max_frames: u32,
     /// Slot to frame + 1; 0 for none.
     index: Table<AtomicU32>,
@@ -32,15 +61,17 @@ struct State {
     /// Frames ever handed out.
     made: u32,
     hand: u32,
-    dirty: Vec<Slot>,
+    /// Changed lists, with what changed where that is known and the store has the rest.
+    dirty: HashMap<Slot, Option<Delta>>,
 }
 
 impl AdjacencyCache {
     /// A cache of lists of up to `cap` links in about `budget` bytes.
-    pub(crate) fn new(cap: usize, budget: u64) -> Self {
+    pub(crate) fn new(cap: usize, budget: u64, keep_deltas: bool) -> Self {
         let frame_bytes = 4 * (HEAD + cap) as u64 + 1 + 4;
         AdjacencyCache {
             cap,
+            keep_deltas,
             max_frames: u32::try_from(budget / frame_bytes).unwrap_or(u32::MAX).max(512),
             index: Table::new(1),
             frames: Table::new(HEAD + cap),
@@ -120,19 +151,24 @@ impl AdjacencyCache {
         }
     }
 
-    /// Sets the list of `slot`, to be kept until the next checkpoint.
-    pub(crate) fn set(&self, slot: Slot, list: &[u32]) {
+    /// Sets the list of `slot`, to be kept until the next checkpoint. `delta` leads there from the list before; `None`
+    /// for a list that is new.
+    pub(crate) fn set(&self, slot: Slot, list: &[u32], delta: Option<Delta>) {
         let mut state = sync::lock(&self.state);
         if let Some(frame) = self.frame_of(slot) {
-            let mark = self.marks.ensure(frame)[0].fetch_or(DIRTY | USED, Ordering::Relaxed);
+            self.marks.ensure(frame)[0].fetch_or(DIRTY | USED, Ordering::Relaxed);
             seqlock::write(self.frames.ensure(frame), slot + 1, list);
-            if mark & DIRTY != 0 {
-                return;
-            }
         } else {
             self.place(&mut state, slot, list, DIRTY | USED);
         }
-        state.dirty.push(slot);
+        let delta = delta.filter(|_| self.keep_deltas);
+        match state.dirty.entry(slot) {
+            Entry::Vacant(place) => drop(place.insert(delta)),
+            Entry::Occupied(mut held) => match (held.get_mut(), delta) {
+                (Some(held), Some(delta)) => held.then(delta),
+                (held, _) => *held = None,
+            },
+        }
     }
 
     fn place(&self, state: &mut State, slot: Slot, list: &[u32], mark: u8) {
@@ -174,18 +210,19 @@ impl AdjacencyCache {
         (sync::lock(&self.state).dirty.len(), self.max_frames as usize / 2)
     }
 
-    /// The slots of all dirty lists, ascending.
-    pub(crate) fn dirty_slots(&self) -> Vec<Slot> {
-        let mut slots = sync::lock(&self.state).dirty.clone();
-        slots.sort_unstable();
-        slots
+    /// All dirty lists, ascending by slot, with what changed in them where that is known.
+    pub(crate) fn dirty_lists(&self) -> Vec<(Slot, Option<Delta>)> {
+        let mut lists: Vec<_> =
+            sync::lock(&self.state).dirty.iter().map(|(&slot, delta)| (slot, delta.clone())).collect();
+        lists.sort_unstable_by_key(|&(slot, _)| slot);
+        lists
     }
 
     /// Every dirty list is in the store now: they may be dropped.
     pub(crate) fn clean(&self) {
         let mut state = sync::lock(&self.state);
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        for slot in std::mem::take(&mut state.dirty) {
+        for slot in std::mem::take(&mut state.dirty).into_keys() {
             if let Some(frame) = self.frame_of(slot) {
                 self.marks.ensure(frame)[0].fetch_and(!DIRTY, Ordering::Relaxed);
             }
@@ -205,9 +242,9 @@ mod tests {
 
     #[test]
     fn dirty_lists_stay_and_clean_ones_make_room() {
-        let cache = AdjacencyCache::new(4, 0);
+        let cache = AdjacencyCache::new(4, 0, true);
         for slot in 0..2000 {
-            cache.set(slot, &[slot, slot + 1]);
+            cache.set(slot, &[slot, slot + 1], None);
         }
         let mut out = Vec::new();
         assert!((0..2000).all(|slot| cache.read(slot, &mut out) && out == [slot, slot + 1]));
@@ -215,10 +252,27 @@ mod tests {
         cache.clean();
         assert_eq!(cache.dirty().0, 0);
         for slot in 5000..6000 {
-            cache.set(slot, &[1]);
+            cache.set(slot, &[1], None);
         }
         assert!((5000..6000).all(|slot| cache.read(slot, &mut out)));
         assert!((0..2000).filter(|&slot| cache.contains(slot)).count() <= 1000);
+    }
+
+    #[test]
+    fn changes_add_up_until_a_list_is_new() {
+        let cache = AdjacencyCache::new(4, 0, true);
+        let added = |link| {
+            let mut delta = Delta::default();
+            delta.add(link);
+            Some(delta)
+        };
+        cache.set(1, &[5], added(5));
+        cache.set(1, &[5, 6], added(6));
+        cache.set(2, &[5], None);
+        cache.set(2, &[5, 6], added(6));
+        let lists = cache.dirty_lists();
+        assert_eq!(lists[0].1.as_ref().map(|delta| delta.edges), Some(2));
+        assert!(lists[1].1.is_none());
     }
 
     #[test]
@@ -227,10 +281,10 @@ mod tests {
         let mut batch = Batch::default();
         batch.put(Space::Links, slot_key(3), links::encode(&[1]));
         kv.apply(&batch).unwrap();
-        let cache = AdjacencyCache::new(4, 1 << 20);
+        let cache = AdjacencyCache::new(4, 1 << 20, false);
         let epoch = cache.epoch();
         let view = kv.view().unwrap();
-        cache.set(3, &[1, 2]);
+        cache.set(3, &[1, 2], None);
         cache.clean();
         let mut seen = Vec::new();
         cache.fetch(&*view, epoch, &[3], &mut |_, list| seen = list.to_vec()).unwrap();

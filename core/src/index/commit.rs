@@ -2,6 +2,8 @@
 
 use super::meta::Meta;
 use super::{Index, Published, record};
+use crate::graph::cache::Delta;
+use crate::graph::policy::{Form, LinkPolicy, PolicyState};
 use crate::kv::{Batch, Space, links, slot_key};
 use crate::{Code, Durability, Error, Result, Slot};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ pub(crate) struct Writer {
     pub(crate) orphans: Vec<Slot>,
     /// Journal bytes at which a checkpoint is due.
     pending_limit: u64,
+    /// How changed lists are written.
+    policy: PolicyState,
 }
 
 /// What one commit changes.
@@ -32,9 +36,9 @@ pub(crate) struct Commit<'a> {
 }
 
 impl Writer {
-    pub(crate) fn new(meta: Meta, pending_limit: u64) -> Writer {
-        // The first record must be visible after the state published at open.
-        Writer { meta, seq: meta.applied, orphans: Vec::new(), pending_limit }
+    pub(crate) fn new(meta: Meta, pending_limit: u64, policy: LinkPolicy) -> Writer {
+        let policy = PolicyState::new(policy);
+        Writer { meta, seq: meta.applied, orphans: Vec::new(), pending_limit, policy }
     }
 }
 
@@ -115,13 +119,7 @@ impl Index {
     fn checkpoint_steps(&self, w: &mut Writer) -> Result<()> {
         self.vectors.sync()?;
         let mut batch = self.overlay.to_batch();
-        let mut list = Vec::new();
-        for slot in self.adjacency.dirty_slots() {
-            if !self.adjacency.read(slot, &mut list) {
-                return Err(Error::new(Code::Internal, format!("the changed links of slot {slot} are gone")));
-            }
-            batch.put(Space::Links, slot_key(slot), links::encode(&list));
-        }
+        let forms = self.changed_lists(w, &mut batch)?;
         for &slot in &w.orphans {
             batch.put(Space::Dead, slot_key(slot), []);
         }
@@ -132,7 +130,32 @@ impl Index {
         self.journal.cut(w.seq)?;
         self.overlay.clear();
         self.adjacency.clean();
+        self.mix.note_writes(forms.len() as u64);
+        forms.into_iter().for_each(|(slot, form)| w.policy.wrote(slot, form));
         Ok(())
+    }
+
+    /// Adds every changed list to `batch`, whole or as what changed, and tells which.
+    fn changed_lists(&self, w: &Writer, batch: &mut Batch) -> Result<Vec<(Slot, Form)>> {
+        let mut list = Vec::new();
+        let mut forms = Vec::new();
+        for (slot, delta) in self.adjacency.dirty_lists() {
+            if !self.adjacency.read(slot, &mut list) {
+                return Err(Error::new(Code::Internal, format!("the changed links of slot {slot} are gone")));
+            }
+            let choose = |delta: &Delta| w.policy.choose(&self.mix, slot, list.len() as u32, delta.edges);
+            match delta.filter(|delta| choose(delta) == Form::Delta) {
+                Some(delta) => {
+                    batch.merge(Space::Links, slot_key(slot), delta.operand);
+                    forms.push((slot, Form::Delta));
+                }
+                None => {
+                    batch.put(Space::Links, slot_key(slot), links::encode(&list));
+                    forms.push((slot, Form::Pivot));
+                }
+            }
+        }
+        Ok(forms)
     }
 
     /// Makes all earlier writes survive power loss. One sync of the journal.

@@ -5,6 +5,7 @@
 
 use super::Index;
 use super::walk::{Above, Base, Yield};
+use crate::graph::cache::Delta;
 use crate::graph::upper::{self, Node};
 use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key, select};
 use crate::kv::links::{self, TREE};
@@ -38,8 +39,8 @@ pub(crate) struct Stage {
 
 struct StagedList {
     links: Vec<u32>,
-    /// The additions since the stored list, while they are all that changed.
-    added: Option<Vec<u8>>,
+    /// What changed since the list was read; `None` for a new node's list.
+    delta: Option<Delta>,
 }
 
 /// Rows of this chunk that are already linked, for those that follow.
@@ -209,7 +210,7 @@ impl Index {
                 self.link_back(stage, rows, to, rows.slot | tree)?;
             }
         }
-        stage.lists.insert(rows.slot, StagedList { links: own, added: None });
+        stage.lists.insert(rows.slot, StagedList { links: own, delta: None });
         Ok(())
     }
 
@@ -241,8 +242,8 @@ impl Index {
         let list = self.staged(stage, to)?;
         if list.links.len() < cap {
             list.links.push(link);
-            if let Some(added) = &mut list.added {
-                links::put_add(added, link);
+            if let Some(delta) = &mut list.delta {
+                delta.add(link);
             }
             return Ok(());
         }
@@ -252,7 +253,14 @@ impl Index {
         let (order, near) = rows.nearest_first(to, &rest)?;
         let chosen = rows.select(&rows.of(to)?, &near, room, 0)?;
         kept.extend(chosen.into_iter().map(|i| rest[order[i]]));
-        stage.lists.insert(to, StagedList { links: kept, added: None });
+        let list = self.staged(stage, to)?;
+        if let Some(delta) = &mut list.delta {
+            list.links.iter().filter(|old| !kept.contains(old)).for_each(|&old| delta.drop(links::slot(old)));
+            if kept.contains(&link) {
+                delta.add(link);
+            }
+        }
+        list.links = kept;
         Ok(())
     }
 
@@ -263,7 +271,7 @@ impl Index {
             std::collections::hash_map::Entry::Vacant(place) => {
                 let mut links = Vec::with_capacity(self.config.m_max0 as usize);
                 self.links_of(slot, &mut links)?;
-                Ok(place.insert(StagedList { links, added: Some(Vec::new()) }))
+                Ok(place.insert(StagedList { links, delta: Some(Delta::default()) }))
             }
         }
     }
@@ -275,6 +283,7 @@ impl Index {
         }
         let epoch = self.adjacency.epoch();
         let view = self.kv.view()?;
+        self.mix.note_reads(1);
         self.adjacency.fetch(&*view, epoch, &[slot], &mut |_, list| {
             out.clear();
             out.extend_from_slice(list);
@@ -286,12 +295,11 @@ impl Index {
         let mut slots: Vec<&Slot> = stage.lists.keys().collect();
         slots.sort_unstable();
         for slot in slots {
-            match &stage.lists[slot] {
-                StagedList { added: Some(added), .. } if added.is_empty() => {}
-                StagedList { added: Some(added), .. } => {
-                    batch.merge(Space::Links, slot_key(*slot), added.clone());
-                }
-                StagedList { links, .. } => batch.put(Space::Links, slot_key(*slot), links::encode(links)),
+            let StagedList { links, delta } = &stage.lists[slot];
+            match delta {
+                Some(delta) if delta.edges == 0 => {}
+                Some(delta) => batch.merge(Space::Links, slot_key(*slot), delta.operand.clone()),
+                None => batch.put(Space::Links, slot_key(*slot), links::encode(links)),
             }
         }
         let mut nodes: Vec<Node> = stage.upper.keys().map(|&(node, _)| node).collect();
@@ -322,9 +330,9 @@ impl Index {
     pub(crate) fn install(&self, stage: Stage, first: Slot) {
         use std::sync::atomic::Ordering;
         let (new, old): (Vec<_>, Vec<_>) = stage.lists.into_iter().partition(|&(slot, _)| slot >= first);
-        let changed = |list: &StagedList| list.added.as_ref().is_none_or(|added| !added.is_empty());
+        let changed = |list: &StagedList| list.delta.as_ref().is_none_or(|delta| delta.edges > 0);
         for (slot, list) in new.into_iter().chain(old).filter(|(_, list)| changed(list)) {
-            self.adjacency.set(slot, &list.links);
+            self.adjacency.set(slot, &list.links, list.delta);
         }
         let known = self.upper.len();
         for &(slot, level) in &stage.nodes {

@@ -4,6 +4,7 @@
 //! `read` answer. A row becomes visible when a [`Published`] state that covers it is swapped in; a reader keeps the
 //! state it started with, so that it sees one committed prefix of the writes.
 
+mod bulk;
 mod check;
 mod commit;
 mod insert;
@@ -17,10 +18,12 @@ mod types;
 mod walk;
 mod write;
 
+pub use bulk::BulkPhase;
 pub use types::{CheckReport, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats};
 
 use crate::bytes::Bytes;
 use crate::graph::cache::AdjacencyCache;
+use crate::graph::policy::Mix;
 use crate::graph::upper::Upper;
 use crate::hnsw::Scratch;
 use crate::journal::Journal;
@@ -76,6 +79,8 @@ pub struct Index {
     journal: Journal,
     vectors: VectorFile,
     adjacency: AdjacencyCache,
+    /// How often lists are read from the store against written to it.
+    mix: Mix,
     upper: Upper,
     overlay: Overlay,
     /// Per slot the write that killed it; 0 while alive.

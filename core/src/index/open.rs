@@ -5,6 +5,7 @@ use super::meta::Meta;
 use super::overlay::Overlay;
 use super::{Index, Published, Stores, record};
 use crate::graph::cache::AdjacencyCache;
+use crate::graph::policy::{LinkPolicy, Mix};
 use crate::graph::upper::Upper;
 use crate::journal::Journal;
 use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
@@ -32,11 +33,17 @@ impl Index {
         let (journal, meta) = recover(&*stores.kv, &vectors, stores.journal, stored, config.dim)?;
         vectors.expect_rows(meta.next)?;
 
+        let policy = options.link_policy.unwrap_or(LinkPolicy::Eager);
         let index = Index {
             kernels: Kernels::get(),
             journal,
             vectors,
-            adjacency: AdjacencyCache::new(config.m_max0 as usize, budget.adjacency),
+            adjacency: AdjacencyCache::new(
+                config.m_max0 as usize,
+                budget.adjacency,
+                policy != LinkPolicy::Eager,
+            ),
+            mix: Mix::default(),
             upper: Upper::new(config.m_max as usize),
             overlay: Overlay::default(),
             died: Table::new(1),
@@ -47,7 +54,7 @@ impl Index {
                 slots: meta.committed,
                 live: meta.live,
             }),
-            writer: Mutex::new(Writer::new(meta, budget.pending)),
+            writer: Mutex::new(Writer::new(meta, budget.pending, policy)),
             scratches: Mutex::default(),
             closed: Default::default(),
             poison: Default::default(),
@@ -130,6 +137,25 @@ fn until_error(result: Result<()>, failed: &mut Result<()>) -> Flow {
     }
 }
 
+/// Clears what a bulk build stored before it could say that there are rows.
+fn sweep_unfinished_build(kv: &dyn Kv) -> Result<()> {
+    let mut left = false;
+    for space in Space::ALL {
+        let view = kv.view()?;
+        view.scan(space, &Range::all(), &mut |_, _| {
+            left |= space != Space::Meta;
+            Flow::Break(())
+        })?;
+    }
+    if left {
+        let mut batch = Batch::default();
+        let spaces = Space::ALL.into_iter().filter(|&space| space != Space::Meta);
+        spaces.for_each(|space| batch.delete_range(space, Range::all()));
+        kv.apply(&batch)?;
+    }
+    Ok(())
+}
+
 /// Replays the journal into the stores and buries the rows of a write that never committed.
 fn recover(
     kv: &dyn Kv,
@@ -138,6 +164,12 @@ fn recover(
     stored: Meta,
     dim: u32,
 ) -> Result<(Journal, Meta)> {
+    // The journal has a durable header before the first row is written.
+    if stored.applied == 0 && bytes.len()? < crate::journal::HEADER && vectors.holds_rows()? {
+        return Err(Error::corrupt(
+            "the journal is truncated: the vector file has rows that it must have named",
+        ));
+    }
     let mut ops: Vec<Op> = Vec::new();
     let mut applied = stored.applied;
     let journal = Journal::open(bytes, stored.applied, &mut |entry| {
@@ -155,6 +187,9 @@ fn recover(
         kv.apply(&batch)?;
     }
     let mut meta = Meta::read(&*kv.view()?)?;
+    if meta.next == 0 {
+        sweep_unfinished_build(kv)?;
+    }
     let orphans = meta.committed..meta.next;
     if applied > stored.applied || !orphans.is_empty() {
         let mut batch = Batch::default();

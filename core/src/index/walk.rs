@@ -139,6 +139,7 @@ impl Index {
         let mut wanted = vec![node];
         let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
         wanted.extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
+        self.mix.note_reads(wanted.len() as u64);
         let found = self.adjacency.fetch(&**view, *epoch, &wanted, &mut |slot, list| {
             if slot == node {
                 out.clear();
@@ -176,7 +177,6 @@ impl Index {
         let wanted = (params.k + params.offset).min(usize::try_from(state.live).unwrap_or(usize::MAX));
         let found =
             self.with_scratch(|scratch| self.nearest(&state, query, wanted, params, control, scratch))?;
-        // Compared as callers see them: a distance that a search returned includes its row in the next one.
         let near = |rank| params.max_distance.is_none_or(|limit| self.config.metric.distance(rank) <= limit);
         let rows: Vec<(Slot, f32)> = found
             .into_iter()
@@ -274,12 +274,14 @@ impl Index {
         Ok(keys)
     }
 
-    /// Whether measuring every row costs less than a walk that has to step over rows that do not count.
+    /// Whether measuring every row costs less than a walk: a pool of half the rows, or rows scattered among so many
+    /// that do not count that the walk would step over them all.
     fn scan_is_cheaper(&self, state: &Published, ef: usize) -> bool {
+        let ef = ef as u64;
         let allocated = u64::from(self.allocated.load(std::sync::atomic::Ordering::Acquire));
         let crowding = allocated / state.live.max(1);
-        // A walk measures about ten nodes per place in its pool, in a crowd of rows that do not count more so.
-        state.live <= (ef as u64).saturating_mul(10).saturating_mul(crowding.max(1)).min(allocated / 2)
+        // A walk measures about ten nodes per place in its pool, in a crowd of others as many times more.
+        state.live <= 2 * ef || crowding >= 2 && state.live <= ef.saturating_mul(10 * crowding)
     }
 
     fn scan_nearest(

@@ -157,7 +157,7 @@ impl Index {
     }
 
     /// Checks everything about the rows that needs no look-up; answers how many there are.
-    fn validate_rows(&self, rows: &Rows<'_>) -> Result<usize> {
+    pub(crate) fn validate_rows(&self, rows: &Rows<'_>) -> Result<usize> {
         let dim = self.config.dim as usize;
         if !rows.vectors.len().is_multiple_of(dim) {
             return Err(Error::new(
@@ -303,14 +303,19 @@ fn name_rows(rows: &[NewRow], start: Slot, meta: &mut Meta, batch: &mut Batch) -
             batch.put(Space::Payloads, slot_key(slot), payload.as_bytes());
         }
         killed.extend(row.old);
-        if let Id::Num(id) = row.id
-            && id < MAX_GIVEN_ID
-        {
-            meta.next_id = meta.next_id.max(id + 1);
-        }
     }
+    meta.next_id = meta.next_id.max(next_id(rows.iter().map(|row| &row.id)));
     meta.live += (rows.len() - killed.len()) as u64;
     killed
+}
+
+/// The id that follows the largest of these that the database could have given.
+pub(crate) fn next_id<'a>(ids: impl Iterator<Item = &'a Id>) -> u64 {
+    let numbers = ids.filter_map(|id| match id {
+        Id::Num(id) if *id < MAX_GIVEN_ID => Some(id + 1),
+        _ => None,
+    });
+    numbers.max().unwrap_or(0)
 }
 
 impl Error {
