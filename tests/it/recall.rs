@@ -14,7 +14,7 @@ const SMALLEST: u64 = 4 << 20;
 const DEFAULT: u64 = 256 << 20;
 
 /// Builds with one cache budget, reopens with each, and holds the floor with all of them.
-fn hold(name: &str, data: &DataSet, metric: Metric, storage: VectorStorage, cache_bytes: u64) {
+fn hold(name: &str, data: &DataSet, metric: Metric, storage: VectorStorage, built_with: u64) {
     let dir = tempfile::tempdir().unwrap();
     let place = Place { dir: dir.path().join("db"), vector_file: None };
     let request = |cache_bytes| OpenRequest {
@@ -27,7 +27,7 @@ fn hold(name: &str, data: &DataSet, metric: Metric, storage: VectorStorage, cach
     let pool = Threads::new(2);
     let began = Instant::now();
     {
-        let database = open(&place, &request(cache_bytes)).unwrap();
+        let database = open(&place, &request(built_with)).unwrap();
         let rows = Rows { ids: None, vectors: &data.base, payloads: &[] };
         database.index.insert_many(rows, Mode::Insert, &pool, &Control::NONE).unwrap();
         database.index.close().unwrap();
@@ -56,7 +56,12 @@ fn hold(name: &str, data: &DataSet, metric: Metric, storage: VectorStorage, cach
         }
         println!(
             "{name} {} {storage:?}, built in {built:?} with {} MiB, searched with {} MiB in {:?}: recall@10 {:.4} at 64, {:.4} at 100",
-            metric.name(), cache_bytes >> 20, cache_bytes >> 20, began.elapsed(), shown[0], shown[1]
+            metric.name(),
+            built_with >> 20,
+            cache_bytes >> 20,
+            began.elapsed(),
+            shown[0],
+            shown[1]
         );
         assert!(shown[1] >= FLOOR, "{name} {} {storage:?}: recall {:?}", metric.name(), shown);
         let stats = database.index.stats().unwrap();
@@ -69,7 +74,7 @@ fn hold(name: &str, data: &DataSet, metric: Metric, storage: VectorStorage, cach
 
 #[test]
 fn sift_photos_l2_paged_built_in_the_smallest_cache() {
-    let Some(data) = sift_photos(20_000, 200) else { return };
+    let Some(data) = sift_photos(6000, 200) else { return };
     hold("sift-photos", &data, Metric::L2, VectorStorage::Paged, SMALLEST);
 }
 
@@ -93,7 +98,7 @@ fn sift_photos_dot() {
 
 #[test]
 fn movies_cosine_paged_built_in_the_smallest_cache() {
-    let Some(data) = movies(10_000, 200) else { return };
+    let Some(data) = movies(3000, 200) else { return };
     hold("movies", &data, Metric::Cosine, VectorStorage::Paged, SMALLEST);
 }
 

@@ -124,7 +124,11 @@ fn two_hundred_distinct_rows_among_two_thousand_alike_are_all_found() {
                 }
                 // All alike, and what comes after them.
                 both.recall(&same, &params(2100, 64), &what);
-                assert_eq!(both.search(&same, &params(3000, 64), &Control::NONE).unwrap().len(), 2200, "{what}");
+                assert_eq!(
+                    both.search(&same, &params(3000, 64), &Control::NONE).unwrap().len(),
+                    2200,
+                    "{what}"
+                );
                 assert_sound(&both, &what);
             }
         }
@@ -159,7 +163,8 @@ fn three_rows_left_of_six_thousand_are_found_by_every_search() {
 
 #[test]
 fn thousands_of_deletes_waiting_for_a_checkpoint_are_checked_through() {
-    let mut both = Both::in_memory(&OpenRequest { m: Some(4), ef_construction: Some(8), ..request(2, Metric::L2) });
+    let mut both =
+        Both::in_memory(&OpenRequest { m: Some(4), ef_construction: Some(8), ..request(2, Metric::L2) });
     both.insert(0, &random(&mut Rng::new(3), 14_000 * 2));
     both.write(&Write::DeleteMany((0..12_000).map(Id::from).collect()));
     assert_sound(&both, "after deletes");
@@ -186,6 +191,26 @@ fn a_database_emptied_row_by_row_fills_again() {
 }
 
 #[test]
+fn a_snapshot_of_a_bulk_built_database_outlives_the_first_delete() {
+    let dir = tempfile::tempdir().unwrap();
+    for reopened in [false, true] {
+        let request = OpenRequest { reinit: !reopened, ..request(2, Metric::L2) };
+        let database = open(&at(dir.path()), &request).unwrap();
+        if !reopened {
+            let vectors = random(&mut Rng::new(1), 200);
+            let rows = Rows { ids: None, vectors: &vectors, payloads: &[] };
+            database.index.bulk_build(rows, &Serial, &Control::NONE, &|_| ()).unwrap();
+        }
+        let snapshot = database.index.snapshot().unwrap();
+        let before = database.index.scan(&snapshot, 0, 1000, ALL).unwrap().0;
+        assert!(database.index.delete(&Id::from(7 + u64::from(reopened))).unwrap());
+        assert_eq!(before.len(), if reopened { 99 } else { 100 });
+        assert_eq!(database.index.scan(&snapshot, 0, 1000, ALL).unwrap().0, before);
+        database.index.close().unwrap();
+    }
+}
+
+#[test]
 fn rows_updated_five_times_over_are_found_as_before() {
     const DIM: usize = 16;
     for metric in METRICS {
@@ -199,9 +224,16 @@ fn rows_updated_five_times_over_are_found_as_before() {
                 both.write(&Write::Update(Id::from(id), random(&mut rng, DIM)));
             }
             let after = both.recall(&queries, &params(10, 64), metric.name());
-            assert!(after >= before - 0.02, "{} round {round}: recall fell from {before} to {after}", metric.name());
+            assert!(
+                after >= before - 0.02,
+                "{} round {round}: recall fell from {before} to {after}",
+                metric.name()
+            );
         }
-        println!("{}: recall {before} before, checked after each of five updates of every row", metric.name());
+        println!(
+            "{}: recall {before} before, checked after each of five updates of every row",
+            metric.name()
+        );
         assert_sound(&both, metric.name());
     }
 }
@@ -317,7 +349,8 @@ fn every_dimension_works_in_both_vector_files() {
                 model.assert_equals(&database.index, &what);
                 for _ in 0..5 {
                     let query = random(&mut rng, dim);
-                    let (found, wanted) = model.assert_search(&database.index, &query, &params(10, 100), &what);
+                    let (found, wanted) =
+                        model.assert_search(&database.index, &query, &params(10, 100), &what);
                     assert!(found * 10 >= wanted * 8, "{what}: found {found} of {wanted}");
                 }
                 assert_sound(&database.index, &what);
@@ -397,7 +430,7 @@ fn a_read_only_database_answers_everything_and_changes_nothing() {
                 index.insert_many(rows, Mode::Insert, &Serial, &Control::NONE).map(drop),
                 index.update(&id, &row),
                 index.delete(&id).map(drop),
-                index.delete_many(&[id.clone()]).map(drop),
+                index.delete_many(std::slice::from_ref(&id)).map(drop),
                 index.set_payload(&id, None),
                 index.merge_payload(&id, "{}"),
             ];
@@ -459,7 +492,8 @@ fn distances_of_long_and_short_vectors_are_exact() {
             let slack = exact::tolerance(metric, row, &rows[best.1 * 7..][..7]);
             assert!((f64::from(itself.distance) - best.0).abs() <= slack, "{}", metric.name());
             // The distance that a search gives includes its row when it is asked for.
-            let limit = SearchParams { max_distance: Some(itself.distance), include: ALL, ..params(400, 400) };
+            let limit =
+                SearchParams { max_distance: Some(itself.distance), include: ALL, ..params(400, 400) };
             let within = both.search(row, &limit, &Control::NONE).unwrap();
             assert!(within.iter().any(|hit| hit.id == itself.id), "{}", metric.name());
         }

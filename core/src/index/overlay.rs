@@ -176,7 +176,11 @@ mod tests {
             let keys: Vec<u8> = found.iter().map(|(key, _)| key[0]).collect();
             let want: Vec<u8> = (90..100).chain([200]).take(limit).collect();
             assert_eq!(keys, want, "limit {limit}");
-            assert!(found.iter().all(|(key, value)| value[0] == if key[0] == 95 || key[0] == 200 { 2 } else { 1 }));
+            assert!(
+                found
+                    .iter()
+                    .all(|(key, value)| value[0] == if key[0] == 95 || key[0] == 200 { 2 } else { 1 })
+            );
         }
     }
 }
