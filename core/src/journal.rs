@@ -2,8 +2,9 @@
 //!
 //! An append-only file of framed records. A record is committed when it is whole; stores are brought up behind
 //! it and it is cut at a checkpoint. Layout: a 32-byte header (magic, base sequence number, CRC-32C), then
-//! frames of `length u32, sequence u64, synced u64, header CRC u32, body CRC u32, whitened body`. `synced` is how far the
-//! file was known to be durable when the frame was written: it tells damage from a lost tail, see [`Journal::open`].
+//! frames of `length u32, sequence u64, synced u64, header CRC u32, body CRC u32, body`, their bytes inverted.
+//! `synced` is how far the file was known to be durable when the frame was written: it tells damage from a lost tail,
+//! see [`Journal::open`].
 
 use crate::bytes::Bytes;
 use crate::{Error, Result, sync};
@@ -49,40 +50,35 @@ impl Journal {
             synced: AtomicU64::new(HEADER),
             syncing: Mutex::new(()),
         };
-        let base = match journal.read_header(len)? {
-            Some(base) => base,
-            None if applied == 0 => {
-                journal.cut(0)?;
-                return Ok(journal);
-            }
-            None => return Err(Error::corrupt("the journal has lost its header")),
-        };
-        if base > applied {
+        let base = journal.read_header(len)?;
+        if len < HEADER && applied > 0 {
+            return Err(Error::corrupt("the journal has lost its header"));
+        }
+        if let Some(base) = base.filter(|&base| base > applied) {
             return Err(Error::corrupt(format!(
                 "the journal continues from write {base}, but the store has only come to write {applied}"
             )));
         }
         let end = journal.replay(len, applied, see)?;
-        if end < len {
-            journal.bytes.set_len(end)?;
+        if base.is_none() && end == HEADER {
+            journal.cut(applied)?;
+        } else if end < len {
+            journal.put_back(end)?;
         }
         journal.end.store(end, Ordering::Release);
         Ok(journal)
     }
 
+    /// What the header says, or `None` where there is no whole one: a cut may have been interrupted between its steps.
+    /// Records carry their own numbers and checksums, so nothing else depends on it.
     fn read_header(&self, len: u64) -> Result<Option<u64>> {
         if len < HEADER {
             return Ok(None);
         }
         let mut header = [0; HEADER as usize];
         self.bytes.read_at(0, &mut header)?;
-        if header == [0; HEADER as usize] {
-            return Ok(None);
-        }
-        if &header[..8] != MAGIC || word(&header, 28) != crc32c::crc32c(&header[..28]) {
-            return Err(Error::corrupt("the journal's header is damaged"));
-        }
-        Ok(Some(long(&header, 8)))
+        let whole = &header[..8] == MAGIC && word(&header, 28) == crc32c::crc32c(&header[..28]);
+        Ok(whole.then(|| long(&header, 8)))
     }
 
     /// Walks the frames; answers where the last whole one ends.
@@ -118,15 +114,14 @@ impl Journal {
     /// The whole frame at `at`, or `None` where there is none.
     fn frame(&self, at: u64, len: u64) -> Result<Option<(u64, Vec<u8>)>> {
         let Some(head) = self.frame_header(at, len)? else { return Ok(None) };
-        let body_len = u64::from(word(&head, 0));
+        let body_len = length(&head);
         if at + FRAME as u64 + body_len > len {
             return Ok(None);
         }
         let mut body = vec![0; body_len as usize];
         self.bytes.read_at(at + FRAME as u64, &mut body)?;
-        let whole = word(&head, 24) == crc32c::crc32c(&body);
-        whiten(&mut body, long(&head, 4));
-        Ok(whole.then(|| (long(&head, 4), body)))
+        invert(&mut body);
+        Ok((word(&head, 24) == crc32c::crc32c(&body)).then(|| (long(&head, 4), body)))
     }
 
     fn frame_header(&self, at: u64, len: u64) -> Result<Option<[u8; FRAME]>> {
@@ -135,14 +130,15 @@ impl Journal {
         }
         let mut head = [0; FRAME];
         self.bytes.read_at(at, &mut head)?;
-        Ok((word(&head, 20) == crc32c::crc32c(&head[..20]) && word(&head, 0) > 0).then_some(head))
+        invert(&mut head);
+        Ok((word(&head, 20) == crc32c::crc32c(&head[..20]) && length(&head) > 0).then_some(head))
     }
 
     /// Whether the bad frame at `at` is what a dying process or machine leaves, rather than later damage.
     fn explained_by_a_crash(&self, at: u64, len: u64) -> Result<bool> {
         let frame_end = match self.frame_header(at, len)? {
             Some(head) => {
-                let end = at + FRAME as u64 + u64::from(word(&head, 0));
+                let end = at + FRAME as u64 + length(&head);
                 if end > len {
                     return Ok(true);
                 }
@@ -156,18 +152,22 @@ impl Journal {
         if self.known_durable_later(at, len)? {
             return Ok(false);
         }
-        self.has_zero_sector(at, frame_end)
+        // No frame begins with zeros: one that was lost may share its sector with a later one that was not.
+        Ok(self.is_zero(at, at + FRAME as u64)? || self.has_zero_sector(at, frame_end)?)
+    }
+
+    fn is_zero(&self, from: u64, to: u64) -> Result<bool> {
+        let mut piece = vec![0; (to - from) as usize];
+        self.bytes.read_at(from, &mut piece)?;
+        Ok(piece.iter().all(|&b| b == 0))
     }
 
     /// Whether some sector-aligned piece of `[from, to)`, of up to a sector, is all zeros.
     fn has_zero_sector(&self, from: u64, to: u64) -> Result<bool> {
-        let mut piece = [0u8; SECTOR as usize];
         let mut at = from;
         while at < to {
             let end = ((at / SECTOR + 1) * SECTOR).min(to);
-            let piece = &mut piece[..(end - at) as usize];
-            self.bytes.read_at(at, piece)?;
-            if piece.iter().all(|&b| b == 0) {
+            if self.is_zero(at, end)? {
                 return Ok(true);
             }
             at = end;
@@ -179,6 +179,7 @@ impl Journal {
         let mut tail =
             vec![0; usize::try_from(len - bad).map_err(|_| Error::corrupt("the journal is too long"))?];
         self.bytes.read_at(bad, &mut tail)?;
+        invert(&mut tail);
         for start in 1..tail.len().saturating_sub(FRAME - 1) {
             let head = &tail[start..start + FRAME];
             // The checksum is the expensive test: plausible numbers come first.
@@ -195,23 +196,27 @@ impl Journal {
         let at = self.end.load(Ordering::Acquire);
         let len = u32::try_from(body.len()).map_err(|_| Error::invalid("one write exceeds 4 GiB"))?;
         let mut frame = Vec::with_capacity(FRAME + body.len());
-        frame.extend_from_slice(&len.to_le_bytes());
+        frame.extend_from_slice(&len.to_be_bytes());
         frame.extend_from_slice(&seq.to_le_bytes());
         frame.extend_from_slice(&self.synced.load(Ordering::Acquire).to_le_bytes());
         let sum = crc32c::crc32c(&frame);
         frame.extend_from_slice(&sum.to_le_bytes());
-        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
         frame.extend_from_slice(body);
-        whiten(&mut frame[FRAME..], seq);
-        let sum = crc32c::crc32c(&frame[FRAME..]);
-        frame[FRAME - 4..FRAME].copy_from_slice(&sum.to_le_bytes());
+        invert(&mut frame);
         if let Err(error) = self.bytes.write_at(at, &frame) {
             // Whether this worked shows in `is_clean`.
-            let _ = self.bytes.set_len(at);
+            let _ = self.put_back(at);
             return Err(error.at("journal"));
         }
         self.end.store(at + frame.len() as u64, Ordering::Release);
         Ok(())
+    }
+
+    /// Cuts off what is no record, durably: a power cut must not bring it back among later records.
+    fn put_back(&self, end: u64) -> Result<()> {
+        self.bytes.set_len(end)?;
+        self.bytes.sync()
     }
 
     /// Whether the file ends with the last whole record.
@@ -255,13 +260,15 @@ impl Journal {
     }
 }
 
-/// Mixes a body with a pattern of its record, or takes the pattern out again. Data may well be all zeros; on disk a zero
-/// sector must mean one that was never written.
-fn whiten(body: &mut [u8], seq: u64) {
-    let pattern = (seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 0x0101_0101_0101_0101).to_le_bytes();
-    for piece in body.chunks_mut(8) {
-        piece.iter_mut().zip(pattern).for_each(|(byte, mask)| *byte ^= mask);
-    }
+/// Zeros on disk mean that something is missing, so a frame must have none of its own in any number: inverted, they
+/// would be bytes of 255, which neither finite numbers nor texts hold in a row. Its first and last bytes never are.
+fn invert(bytes: &mut [u8]) {
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+}
+
+/// The body length in a frame's header. Big-endian, so that it begins with a byte that is not 255.
+fn length(head: &[u8; FRAME]) -> u64 {
+    u64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]]))
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
@@ -296,8 +303,7 @@ mod tests {
         let journal = Journal::open(bytes.clone(), 0, &mut |_| Ok(())).unwrap();
         let mut ends = vec![HEADER];
         for seq in 1..=4u64 {
-            // Zeros, as in sparse vectors: they must not be taken for sectors that were never written.
-            journal.append(seq, &vec![0; 700 * seq as usize]).unwrap();
+            journal.append(seq, &vec![seq as u8; 700 * seq as usize]).unwrap();
             ends.push(bytes.len().unwrap());
             if seq == 2 {
                 journal.sync().unwrap();
@@ -323,6 +329,10 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x41;
             let seen = read(damaged, 0);
+            if at < HEADER as usize {
+                assert_eq!(seen.unwrap().len(), 4, "records need no header: flip at {at}");
+                continue;
+            }
             // A changed length in the last frame looks like a torn write: its header checksum tells.
             assert_eq!(seen.map(|_| ()).unwrap_err().code(), Code::Corrupt, "flip at {at}");
         }
@@ -341,6 +351,56 @@ mod tests {
         damaged[512..1024].fill(0);
         let found = read(damaged, 0).map(|seen| seen.len());
         assert!(found.is_err(), "a synced record was dropped: {found:?}");
+    }
+
+    #[test]
+    fn a_flip_is_found_however_many_zeros_a_record_holds() {
+        // Every length, so that some records end just past the start of a sector.
+        for len in 400..1100 {
+            let bytes = Arc::new(MemBytes::default());
+            let journal = Journal::open(bytes.clone(), 0, &mut |_| Ok(())).unwrap();
+            journal.append(1, &[0; 600]).unwrap();
+            journal.append(2, &vec![0; len]).unwrap();
+            for at in [HEADER + 1, HEADER + 700, HEADER + 8 + FRAME as u64, bytes.len().unwrap() - 300] {
+                let mut damaged = bytes.to_vec();
+                damaged[at as usize] ^= 4;
+                assert_eq!(
+                    read(damaged, 0).err().map(|e| e.code()),
+                    Some(Code::Corrupt),
+                    "{len}: flip at {at}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_record_that_shares_a_sector_with_a_kept_one_ends_the_run() {
+        let bytes = Arc::new(MemBytes::default());
+        let journal = Journal::open(bytes.clone(), 0, &mut |_| Ok(())).unwrap();
+        journal.append(1, &[7; 50]).unwrap();
+        let from = bytes.len().unwrap() as usize;
+        journal.append(2, &[7; 50]).unwrap();
+        let to = bytes.len().unwrap() as usize;
+        journal.append(3, &[7; 50]).unwrap();
+        let mut torn = bytes.to_vec();
+        torn[from..to].fill(0);
+        assert_eq!(read(torn, 0).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_empty_journal_whose_new_header_was_cut_short_is_begun_again() {
+        let bytes = Arc::new(MemBytes::default());
+        Journal::open(bytes.clone(), 0, &mut |_| Ok(())).unwrap().cut(4).unwrap();
+        for len in [HEADER as usize, 2000] {
+            let mut torn = bytes.to_vec();
+            torn[8] = 9;
+            torn.resize(len, 0);
+            let bytes = Arc::new(MemBytes::new(torn));
+            let journal = Journal::open(bytes.clone(), 4, &mut |_| panic!("there is no record")).unwrap();
+            assert_eq!(journal.read_header(HEADER).unwrap(), Some(4));
+            assert_eq!(bytes.len().unwrap(), HEADER);
+        }
+        assert_eq!(read(vec![0; 20], 4).unwrap_err().code(), Code::Corrupt);
     }
 
     #[test]

@@ -95,8 +95,9 @@ pub struct Options {
     pub durability: Durability,
     /// Refuse writes.
     pub read_only: bool,
-    /// How changed adjacency is written to the store.
-    pub link_policy: LinkPolicy,
+    /// How changed adjacency is written to the store; `None` for what suits the store. Eager in this crate; hosts put
+    /// their own choice in.
+    pub link_policy: Option<LinkPolicy>,
 }
 
 impl Default for Options {
@@ -106,7 +107,7 @@ impl Default for Options {
             paged_max_cached_pages: None,
             durability: Durability::Buffered,
             read_only: false,
-            link_policy: LinkPolicy::Eager,
+            link_policy: None,
         }
     }
 }

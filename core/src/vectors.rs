@@ -172,17 +172,15 @@ impl VectorFile {
         };
         let header = layout.header();
         let mut found = vec![0; PAGE as usize];
-        let read = bytes.read_at(0, &mut found);
-        if slots == 0 {
-            // Nothing is durable yet, so a header that is short or torn is one whose writing was cut off.
-            if read.is_err() || found != header {
-                bytes.write_at(0, &header)?;
-            }
-        } else {
-            read.map_err(|error| error.at("the vector file's header"))?;
-            if found != header {
+        let there = bytes.len()?.min(PAGE) as usize;
+        bytes.read_at(0, &mut found[..there])?;
+        if found != header || there < header.len() {
+            // Until the first checkpoint the header need not have reached the disk whole.
+            let begun = found.iter().zip(&header).all(|(&found, &whole)| found == whole || found == 0);
+            if slots > 0 || !begun {
                 return Err(Error::corrupt("the vector file's header is damaged or of another database"));
             }
+            bytes.write_at(0, &header)?;
         }
         let frame_bytes = u64::from(layout.group) * Layout::row_bytes(dim as usize) + GROUP_OVERHEAD;
         let file = VectorFile {
@@ -506,6 +504,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_header_cut_short_by_a_crash_is_written_again_unless_rows_lie_behind_it() {
+        let whole = Layout::paged(4).header();
+        let open = |bytes: &[u8], slots| {
+            let bytes = Arc::new(MemBytes::new(bytes.to_vec()));
+            VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, slots).map(|_| bytes.to_vec())
+        };
+        let mut torn = whole.clone();
+        torn[..512].fill(0);
+        for begun in [&[][..], &whole[..1], &whole[..700], &torn, &[0; 9000]] {
+            assert_eq!(open(begun, 0).unwrap()[..whole.len()], whole);
+            assert!(open(begun, 1).is_err());
+        }
+        assert!(open(&Layout::paged(5).header(), 0).is_err());
     }
 
     #[test]

@@ -134,6 +134,8 @@ export interface OpenOptions {
   durability?: 'buffered' | 'sync' | undefined
   /** Fixed. The key-value store below. Default `'redb'`; `'memory'` belongs to `':memory:'`. */
   storage?: 'redb' | 'rocksdb' | 'memory' | undefined
+  /** How changed links are written to the store: `'eager'` whole lists, `'lazy'` only what changed, `'adaptive'` whichever is expected to cost less. Default: `'eager'` on redb. */
+  linkPolicy?: 'eager' | 'lazy' | 'adaptive' | undefined
   /** `'none'` only, for now. */
   quantization?: 'none' | undefined
   /** Refuse writes. Needs a database that exists and that nobody has open for writing. Default false. */

@@ -4,7 +4,9 @@ use crate::database::Database;
 use crate::handle::Handle;
 use crate::pool;
 use crate::reply::{promise, to_napi, value};
-use asteroid_core::{Durability, Error, Metric, OpenRequest, Options, Result, StoreKind, VectorStorage};
+use asteroid_core::{
+    Durability, Error, LinkPolicy, Metric, OpenRequest, Options, Result, StoreKind, VectorStorage,
+};
 use asteroid_native_storage::{Place, open as open_on_disk, open_memory};
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Object};
@@ -42,6 +44,8 @@ pub(crate) struct OpenArgs {
     pub durability: Option<String>,
     /// See the facade.
     pub storage: Option<String>,
+    /// See the facade.
+    pub link_policy: Option<String>,
     /// See the facade.
     pub read_only: Option<bool>,
     /// See the facade.
@@ -84,6 +88,15 @@ impl OpenArgs {
             Some("sync") => Durability::Sync,
             Some(other) => return Err(unknown("durability", other)),
         };
+        let link_policy = match self.link_policy.as_deref() {
+            None => None,
+            Some(name) => Some(
+                LinkPolicy::ALL
+                    .into_iter()
+                    .find(|policy| policy.name() == name)
+                    .ok_or_else(|| unknown("linkPolicy", name))?,
+            ),
+        };
         Ok(OpenRequest {
             dim: self.dim,
             metric,
@@ -100,7 +113,7 @@ impl OpenArgs {
                 paged_max_cached_pages: self.paged_max_cached_pages,
                 durability,
                 read_only: self.read_only.unwrap_or(false),
-                ..defaults
+                link_policy,
             },
         })
     }

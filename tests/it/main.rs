@@ -4,6 +4,14 @@
 
 mod bulk;
 mod bytes;
+mod concurrent;
+mod crash;
+mod damage;
+mod kill;
 mod kv;
+mod model;
+mod model_on_disk;
 mod open;
+mod recall;
+mod shape;
 mod store_crash;

@@ -200,6 +200,8 @@ impl Index {
         let mut own = Vec::with_capacity(near.len() + 1);
         if let Some(parent) = self.parent(stage, &near, candidates)? {
             if !near.contains(&parent) {
+                // A list of its own must hold the tree edge too.
+                near.truncate(self.config.m_max0 as usize - 1);
                 near.push(parent);
             }
             for &to in &near {
@@ -214,7 +216,8 @@ impl Index {
 
     /// The node that a new row's tree edge goes to: the nearest neighbour with room for one.
     fn parent(&self, stage: &mut Stage, near: &[Slot], candidates: &[(f32, Slot)]) -> Result<Option<Slot>> {
-        let limit = self.config.m_max0 as usize / 2;
+        // Three edges make a tree with leaves everywhere; with two it is one long path.
+        let limit = (self.config.m_max0 / 2).max(3).min(self.config.m_max0) as usize;
         let mut queue: VecDeque<Slot> =
             near.iter().copied().chain(candidates.iter().map(|&(_, slot)| slot)).collect();
         let mut seen: HashSet<Slot> = HashSet::new();
@@ -224,7 +227,7 @@ impl Index {
             }
             let list = self.staged(stage, slot)?;
             let tree = list.links.iter().filter(|&&link| link & TREE != 0);
-            if tree.clone().count() < limit.max(1) {
+            if tree.clone().count() < limit {
                 return Ok(Some(slot));
             }
             // A hub full of tree edges has children, and a finite tree has leaves with room.

@@ -33,6 +33,7 @@ impl Index {
         let (journal, meta) = recover(&*stores.kv, &vectors, stores.journal, stored, config.dim)?;
         vectors.expect_rows(meta.next)?;
 
+        let policy = options.link_policy.unwrap_or(LinkPolicy::Eager);
         let index = Index {
             kernels: Kernels::get(),
             journal,
@@ -40,7 +41,7 @@ impl Index {
             adjacency: AdjacencyCache::new(
                 config.m_max0 as usize,
                 budget.adjacency,
-                options.link_policy != LinkPolicy::Eager,
+                policy != LinkPolicy::Eager,
             ),
             mix: Mix::default(),
             upper: Upper::new(config.m_max as usize),
@@ -53,7 +54,7 @@ impl Index {
                 slots: meta.committed,
                 live: meta.live,
             }),
-            writer: Mutex::new(Writer::new(meta, budget.pending, options.link_policy)),
+            writer: Mutex::new(Writer::new(meta, budget.pending, policy)),
             scratches: Mutex::default(),
             closed: Default::default(),
             poison: Default::default(),
