@@ -5,6 +5,7 @@
 
 pub mod bytes;
 mod error;
+pub mod filter;
 mod id;
 mod index;
 pub mod kv;
