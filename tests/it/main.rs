@@ -1,1 +1,2 @@
 //! The one integration binary; each module proves one kind of promise.
+mod filter;

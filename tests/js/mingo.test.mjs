@@ -50,19 +50,24 @@ function scalar(r) {
 
 // Each document leans to its own mixture, so that plain, nested, array-heavy and null-heavy ones all come.
 function mixture(r) {
-  return { object: r.pick([5, 25, 45]), array: r.pick([5, 30, 50]), nil: r.pick([0, 5, 40]) }
+  // Records: arrays within objects within arrays, over few keys, where paths go through several of them.
+  if (r.chance(35)) return { object: 25, array: 75, nil: r.pick([0, 10]), keys: ['a', 'b'], records: r.pick([50, 85]) }
+  return { object: r.pick([5, 25, 45]), array: r.pick([5, 30, 50]), nil: r.pick([0, 5, 40]), keys: KEYS, records: 0 }
 }
 
 function value(r, mix, depth) {
   if (r.chance(mix.nil)) return null
   if (depth > 0 && r.chance(mix.object)) return object(r, mix, depth - 1)
-  if (depth > 0 && r.chance(mix.array)) return Array.from({ length: r.below(4) }, () => value(r, mix, depth - 1))
+  if (depth > 0 && r.chance(mix.array)) {
+    const item = () => (r.chance(mix.records) ? object(r, mix, depth - 1) : value(r, mix, depth - 1))
+    return Array.from({ length: r.pick([0, 1, 1, 1, 2, 2, 3]) }, item)
+  }
   return scalar(r)
 }
 
 function object(r, mix, depth) {
   const made = {}
-  for (let i = r.below(4); i >= 0; i--) made[r.pick(KEYS)] = value(r, mix, depth)
+  for (let i = r.below(4); i >= 0; i--) made[r.pick(mix.keys)] = value(r, mix, depth)
   return made
 }
 
@@ -78,7 +83,7 @@ function target(r, document) {
     if (isArray(at) && at.length > 0) {
       const index = r.below(at.length)
       at = at[index]
-      if (r.chance(20)) parts.push(String(index))
+      if (r.chance(12)) parts.push(String(index))
       if (!isObject(at) && !isArray(at)) break
       i++
       if (parts.length > 5) break
@@ -95,7 +100,10 @@ function target(r, document) {
 }
 
 function operand(r, found, mix) {
-  if (found !== undefined && r.chance(60)) return isArray(found) && found.length > 0 && r.chance(60) ? r.pick(found) : found
+  if (found !== undefined && r.chance(60)) {
+    while (isArray(found) && found.length > 0 && r.chance(60)) found = r.pick(found)
+    return found
+  }
   return r.chance(75) ? scalar(r) : value(r, mix, 2)
 }
 
@@ -187,21 +195,24 @@ function field(parts, condition, document, names) {
   const way = { crossed: 0, nested: false }
   walk(document, parts, 0, false, way, 0, reached)
   if (way.nested) names.add('nested-array')
-  ops(condition, reached, names, () => way.crossed > 1 || (way.crossed > 0 && isDigits(parts.at(-1))))
+  const levels = way.crossed + (reached.some(isArray) ? 1 : 0)
+  ops(condition, reached, names, () => way.crossed > 1 || (way.crossed > 0 && isDigits(parts.at(-1))), levels)
 }
 
-function ops(condition, reached, names, oddExists) {
+function ops(condition, reached, names, oddExists, levels) {
   if (!isObject(condition)) return
   if ('$exists' in condition && oddExists()) names.add('exists')
-  if ('$not' in condition) ops(condition.$not, reached, names, oddExists)
+  if ('$not' in condition) ops(condition.$not, reached, names, oddExists, levels)
   const inner = [condition.$elemMatch]
   if (isArray(condition.$all)) inner.push(...condition.$all.map((item) => item?.$elemMatch))
   for (const criteria of inner.filter(isObject)) {
     // What mingo calls an element may be one of an array collected on the way, so all levels are tried.
     for (const element of reached.flatMap((found) => everyElement(found)).concat(reached)) {
       if (Object.keys(criteria).every((key) => key.startsWith('$') && !LOGICAL.includes(key))) {
-        ops(criteria, [element], names, () => false)
+        ops(criteria, [element], names, () => false, 0)
       } else {
+        // Arrays collected within arrays, so that an element has arrays directly inside.
+        if (levels > 2) names.add('nested-array')
         if (!isObject(element) && !isArray(element)) names.add('element-scalar')
         touched(criteria, element, names)
         if (isArray(element) && JSON.stringify(criteria).includes('"$exists"')) names.add('exists')
@@ -250,7 +261,7 @@ test(`filters agree with mingo (ASTEROID_SEED=${seed})`, { timeout: 600_000 }, a
   const cases = []
   while (cases.length * DOCUMENTS < pairs) {
     const mix = mixture(r)
-    const docs = Array.from({ length: DOCUMENTS }, () => object(r, r.chance(70) ? mix : mixture(r), 4))
+    const docs = Array.from({ length: DOCUMENTS }, () => object(r, r.chance(70) ? mix : mixture(r), mix.records > 0 ? 6 : 4))
     // Through JSON once, so that both sides see the same numbers (-0) and keys.
     cases.push(JSON.stringify({ filter: filter(r, r.pick(docs), mix, 3), docs }))
   }

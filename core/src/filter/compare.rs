@@ -35,9 +35,7 @@ pub(super) fn equal(a: &Value, b: &Value) -> bool {
         (Value::Number(a), Value::Number(b)) => {
             a.as_str() == b.as_str() || Decimal::new(a) == Decimal::new(b)
         }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len()
                 && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))

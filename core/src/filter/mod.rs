@@ -45,7 +45,7 @@
 //! | `empty-part` | `a..b` names the empty key | reads position 0 of an array | an empty name is a key in JSON |
 //! | `proto` | `__proto__`, `constructor` and the like are plain keys | error, or the built-in of that name | payloads are data |
 //! | `regex` | Unicode case folding and code points; lines end at `\n` for `m`; option `x`; no lookaround, no backreferences | JavaScript `RegExp` | linear time |
-//! | `strict` | errors for operands of a wrong type, unknown types, `$`-names anywhere but as operators, operators inside lists | false, or compared as data | mistakes should show |
+//! | `strict` | errors for operands of a wrong type, unknown types, fields whose name begins with `$`, operators inside lists | false, or compared as data | mistakes should show |
 //!
 //! # Where both differ from a MongoDB server
 //!

@@ -158,7 +158,8 @@ fn exponent(bytes: &[u8]) -> i64 {
     };
     let mut value = 0i64;
     for digit in digits {
-        value = value.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0'))).min(EXPONENT_CAP);
+        value =
+            value.saturating_mul(10).saturating_add(i64::from(digit.wrapping_sub(b'0'))).min(EXPONENT_CAP);
     }
     if negative { -value } else { value }
 }

@@ -109,14 +109,19 @@ impl<'a> Parser<'a> {
     fn count_condition(&mut self) -> Result<()> {
         self.conditions += 1;
         if self.conditions > MAX_CONDITIONS {
-            return self.error(format!("the filter has more than {MAX_CONDITIONS} conditions; use $in for long lists"));
+            return self.error(format!(
+                "the filter has more than {MAX_CONDITIONS} conditions; use $in for long lists"
+            ));
         }
         Ok(())
     }
 
     fn query(&mut self, value: &'a Value) -> Result<Expr> {
         let Value::Object(map) = value else {
-            return self.error(format!("a filter must be an object such as {{\"year\": 1979}}, not {}", kind(value)));
+            return self.error(format!(
+                "a filter must be an object such as {{\"year\": 1979}}, not {}",
+                kind(value)
+            ));
         };
         let mut all = Vec::with_capacity(map.len());
         for (key, value) in map {
@@ -295,7 +300,9 @@ impl<'a> Parser<'a> {
         for name in names {
             let known = match name {
                 Value::String(name) => types.add_name(name),
-                Value::Number(number) => Decimal::new(number).to_i64().is_some_and(|code| types.add_code(code)),
+                Value::Number(number) => {
+                    Decimal::new(number).to_i64().is_some_and(|code| types.add_code(code))
+                }
                 _ => false,
             };
             if !known {
@@ -320,7 +327,9 @@ impl<'a> Parser<'a> {
         let options = match options {
             None => "",
             Some(Value::String(options)) => options,
-            Some(other) => return self.error(format!("$options takes a string of letters, not {}", kind(other))),
+            Some(other) => {
+                return self.error(format!("$options takes a string of letters, not {}", kind(other)));
+            }
         };
         Pattern::new(source, options).or_else(|message| self.error(message))
     }

@@ -62,7 +62,8 @@ impl<'a> View<'a> {
         match (self, other) {
             (View::One(value), _) => compare::equal(value, other),
             (View::Many(items), Value::Array(others)) => {
-                items.len() == others.len() && items.iter().zip(others).all(|(item, other)| item.equals(other))
+                items.len() == others.len()
+                    && items.iter().zip(others).all(|(item, other)| item.equals(other))
             }
             _ => false,
         }

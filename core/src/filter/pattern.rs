@@ -10,7 +10,8 @@ use regex_syntax::hir::{Hir, HirKind, Look};
 pub const MAX_PATTERN_BYTES: usize = 8 << 10;
 const MAX_PROGRAM_BYTES: usize = 1 << 20;
 const MAX_GROUPS: usize = 200;
-const SPACE: &str = r"\t\n\x0B\x0C\r \u{A0}\u{1680}\u{2000}-\u{200A}\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}";
+const SPACE: &str =
+    r"\t\n\x0B\x0C\r \u{A0}\u{1680}\u{2000}-\u{200A}\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}";
 const NO_LINE_END: &str = r"[^\n\r\u{2028}\u{2029}]";
 
 /// A compiled pattern.
@@ -133,7 +134,11 @@ impl<'a> Rewriter<'a> {
         while let Some(c) = self.next() {
             self.token(c)?;
         }
-        if self.open.is_empty() { Ok(self.out) } else { Err("a group is not closed: \")\" is missing".into()) }
+        if self.open.is_empty() {
+            Ok(self.out)
+        } else {
+            Err("a group is not closed: \")\" is missing".into())
+        }
     }
 
     fn next(&mut self) -> Option<char> {
@@ -170,7 +175,8 @@ impl<'a> Rewriter<'a> {
                 self.group()?;
             }
             ')' => {
-                self.flags = self.open.pop().ok_or("\")\" closes no group: write \"\\\\)\" for a literal one")?;
+                self.flags =
+                    self.open.pop().ok_or("\")\" closes no group: write \"\\\\)\" for a literal one")?;
                 self.out.push(')');
             }
             '*' | '+' | '?' => self.quantifier(c.to_string(), repeatable)?,
@@ -232,9 +238,11 @@ impl<'a> Rewriter<'a> {
             return Ok(());
         }
         if ["=", "!", "<=", "<!"].iter().any(|look| self.eat(look)) {
-            return Err("lookahead and lookbehind are not supported, because they cannot be matched in linear \
+            return Err(
+                "lookahead and lookbehind are not supported, because they cannot be matched in linear \
                         time: combine several $regex with $and and $not"
-                .into());
+                    .into(),
+            );
         }
         if self.eat("<") || self.eat("P<") {
             let (name, rest) = self.rest.split_once('>').ok_or("a group name is not closed")?;
@@ -318,15 +326,20 @@ impl<'a> Rewriter<'a> {
                 Some(letter) if letter.is_ascii_alphabetic() => Ok(Atom::Char((letter as u8 & 0x1f) as char)),
                 _ => Err("\\c must be followed by a letter".into()),
             },
-            c if c.is_ascii_alphanumeric() => {
-                Err(format!("the escape \\{c} is not supported: write \"{c}\" without a backslash if it is meant"))
-            }
+            c if c.is_ascii_alphanumeric() => Err(format!(
+                "the escape \\{c} is not supported: write \"{c}\" without a backslash if it is meant"
+            )),
             c => Ok(Atom::Char(c)),
         }
     }
 
     fn hex(&mut self, digits: usize) -> Result<char, String> {
-        let wanted = || format!("\\{} must be followed by {digits} hexadecimal digits", if digits == 2 { 'x' } else { 'u' });
+        let wanted = || {
+            format!(
+                "\\{} must be followed by {digits} hexadecimal digits",
+                if digits == 2 { 'x' } else { 'u' }
+            )
+        };
         let code = if self.eat("{") {
             let (inside, rest) = self.rest.split_once('}').ok_or_else(wanted)?;
             self.rest = rest;
@@ -354,7 +367,9 @@ impl<'a> Rewriter<'a> {
         {
             self.rest = &at[10..];
             let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-            return char::from_u32(code).map(Atom::Char).ok_or_else(|| "a surrogate pair is not a character".into());
+            return char::from_u32(code)
+                .map(Atom::Char)
+                .ok_or_else(|| "a surrogate pair is not a character".into());
         }
         self.hex(4).map(Atom::Char)
     }
@@ -433,11 +448,11 @@ mod tests {
         check("CAF\u{C9}", "i", &["un caf\u{E9}"], &["cafe"]);
         check(" a b # words\n c", "x", &["abc"], &["a b c"]);
         check(r"[ #]\ \#", "x", &["# #", "  #"], &["#"]);
-        check(r"^\d\w\s\D\W\S$", "", &["1a ax!"].map(|_| "1_ a!b").as_slice(), &["\u{0661}a a!b"]);
+        check(r"^\d\w\s\D\W\S$", "", &["1_ a!b"], &["\u{0661}a a!b"]);
         check(r"^\s$", "", &["\u{FEFF}", "\u{A0}", "\u{2003}", "\t"], &["\u{85}", "a"]);
         check(r"\bfoo\b", "", &["a foo b"], &["afoo", "foo1"]);
         check(r"\Boo", "", &["foo"], &["oo"]);
-        check("^[]a]?", "", &["anything"].map(|_| "a]").as_slice(), &["b"]);
+        check("^[]a]?", "", &[], &["a]", "a", ""]);
         check("^[^]$", "", &["\n", "x"], &["", "xx"]);
         check("^[a-c&&b-]$", "", &["a", "&", "b", "-"], &["d"]);
         check("^[[a]$", "", &["[", "a"], &["b"]);

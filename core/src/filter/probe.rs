@@ -336,7 +336,9 @@ impl<'r> Field<'r> {
     /// The rows between a lower and an upper bound, above the one, and below the other.
     fn between<'o>(&self, low: &'o Op, high: &'o Op) -> Option<(&'o Op, &'o Op, (Rows, Rows, Rows))> {
         use tree::Bound::{Gt, Gte, Lt, Lte};
-        let (Op::Range(from @ (Gt | Gte), a), Op::Range(to @ (Lt | Lte), b)) = (low, high) else { return None };
+        let (Op::Range(from @ (Gt | Gte), a), Op::Range(to @ (Lt | Lte), b)) = (low, high) else {
+            return None;
+        };
         let ((low_key, true), (high_key, true)) = (value_key(a), value_key(b)) else { return None };
         if low_key[0] != high_key[0] || a.is_null() || low_key > high_key {
             return None;
@@ -396,14 +398,23 @@ impl<'r> Field<'r> {
         any(parts)
     }
 
+    /// Rows whose array here may hold arrays: values that are, or collections within a collection, empty ones too.
+    fn nested(&self) -> Rows {
+        let above = self.above.iter().map(|path| Rows::Term(Term::marker(path, Kind::Nested)));
+        any(std::iter::once(self.marker(Kind::Nested)).chain(above).collect())
+    }
+
     /// Rows without any value here, not even an empty collection.
     fn missing(&self) -> Found {
         let some = any(vec![self.marker(Kind::Exists), self.array(), self.overflow()]);
         Found::sure(minus(Rows::All, some))
     }
 
-    /// Rows that have `value`, a scalar, here or as an element.
+    /// Rows that have `value` here, unless it is an array, or as an element.
     fn term(&self, value: &Value) -> Found {
+        if value.is_array() {
+            return Found::maybe(self.nested());
+        }
         let (term, exact) = Term::of(&self.path, value);
         if exact { Found::sure(Rows::Term(term)) } else { Found::maybe(Rows::Term(term)) }
     }
@@ -426,7 +437,7 @@ impl<'r> Field<'r> {
             return if matches!(bound, Gte | Lte) { self.term(operand) } else { Found::sure(Rows::None) };
         }
         if !is_scalar(operand) {
-            return Found::maybe(Rows::Term(Term { path: self.path.clone(), key: key.into() }));
+            return self.term(operand);
         }
         let unsure = if exact { Rows::None } else { self.term(operand).unsure };
         let rows = match bound {
@@ -440,9 +451,8 @@ impl<'r> Field<'r> {
 
     /// A condition that is no negation. The marks of [`Field::odd`] are the caller's.
     fn positive(&self, op: &Op) -> (Found, Precision) {
-        let nested = || self.marker(Kind::Nested);
         // Only paths with dots look into arrays inside arrays.
-        let deep = || if self.above.is_empty() { Rows::None } else { nested() };
+        let deep = || if self.above.is_empty() { Rows::None } else { self.nested() };
         let exact = |found: Found| (found, Precision::Exact);
         let superset = |rows: Rows| (Found::maybe(rows), Precision::Superset);
         match op {
@@ -474,7 +484,7 @@ impl<'r> Field<'r> {
                 let prefix = pattern.prefix();
                 let from = string_prefix(&prefix[..prefix.len().min(MAX_STRING_BYTES)]);
                 let to = successor(from.clone());
-                superset(any(vec![self.keys(Bound::Included(from), Bound::Excluded(to)), nested()]))
+                superset(any(vec![self.keys(Bound::Included(from), Bound::Excluded(to)), self.nested()]))
             }
             Op::ContainsAny(set) => {
                 let found = Found::either(set.members().iter().map(|value| self.term(value)).collect());
@@ -493,7 +503,9 @@ impl<'r> Field<'r> {
                 let precision = if set.scalars_only() { Precision::Exact } else { Precision::Superset };
                 (Found { rows: every(rows), unsure }, precision)
             }
-            Op::Ne(_) | Op::Nin(_) | Op::Not(_) | Op::Exists(_) => (Found::maybe(Rows::All), Precision::Unknown),
+            Op::Ne(_) | Op::Nin(_) | Op::Not(_) | Op::Exists(_) => {
+                (Found::maybe(Rows::All), Precision::Unknown)
+            }
         }
     }
 
@@ -524,7 +536,9 @@ impl<'r> Field<'r> {
             (Types::NULL, Kind::Null),
             (Types::UNDEFINED, Kind::Null),
         ];
-        single.extend(wanted.into_iter().filter(|(bit, _)| types.has(*bit)).map(|(_, kind)| self.of_kind(kind)));
+        single.extend(
+            wanted.into_iter().filter(|(bit, _)| types.has(*bit)).map(|(_, kind)| self.of_kind(kind)),
+        );
         let mut parts = vec![Found::sure(minus(any(single), self.array()))];
         let mut precision = Precision::Exact;
         if types.has(Types::INTEGER) && !types.has(Types::NUMBER) {
@@ -541,7 +555,7 @@ impl<'r> Field<'r> {
     }
 
     fn element(&self, elements: &Elements) -> (Found, Precision) {
-        let nested = self.marker(Kind::Nested);
+        let nested = self.nested();
         let array = |rows| every(vec![self.array(), rows]);
         match elements {
             Elements::AnyObject => (Found::sure(array(self.marker(Kind::Object))), Precision::Exact),
@@ -549,13 +563,13 @@ impl<'r> Field<'r> {
                 let tests: Vec<Rows> = ops.iter().filter_map(|op| self.element_rows(op)).collect();
                 let exact = match ops.as_slice() {
                     [one] => self.scalar_rows(one),
-                    [a, b] => self.between(a, b).or_else(|| self.between(b, a)).map(|(_, _, (rows, ..))| rows),
+                    [a, b] => {
+                        self.between(a, b).or_else(|| self.between(b, a)).map(|(_, _, (rows, ..))| rows)
+                    }
                     _ => None,
                 };
                 match exact {
-                    Some(rows) => {
-                        (Found { rows: array(rows), unsure: array(nested) }, Precision::Exact)
-                    }
+                    Some(rows) => (Found { rows: array(rows), unsure: array(nested) }, Precision::Exact),
                     None => (Found::maybe(array(any(vec![every(tests), nested]))), Precision::Superset),
                 }
             }
@@ -589,7 +603,9 @@ impl<'r> Field<'r> {
                 Found::either(set.members().iter().map(|value| self.term(value)).collect()).possible()
             }
             Op::Regex(_) => self.positive(op).0.possible(),
-            Op::All(_) | Op::ElemMatch(_) | Op::Size(_) | Op::ContainsAny(_) | Op::ContainsAll(_) => Rows::None,
+            Op::All(_) | Op::ElemMatch(_) | Op::Size(_) | Op::ContainsAny(_) | Op::ContainsAll(_) => {
+                Rows::None
+            }
             Op::Ne(_) | Op::Nin(_) | Op::Not(_) | Op::Exists(_) | Op::Type(_) => return None,
         })
     }
@@ -621,7 +637,7 @@ impl<'r> Field<'r> {
             positive => self.positive(positive).0.possible(),
         };
         // What one element has here may lie in the collection as an array of its own.
-        Some(any(vec![found, self.marker(Kind::Nested), self.odd()]))
+        Some(any(vec![found, self.nested(), self.odd()]))
     }
 }
 

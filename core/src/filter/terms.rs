@@ -3,11 +3,10 @@
 //! A row carries, per path, a term for its value or for each element of its array, and markers of its shape. The
 //! markers let [`super::probe`] tell the rows that its lookups are sure about from those to be looked at again.
 
-use super::compare::is_scalar;
 use super::number::Decimal;
 use super::path::{Path, View, is_digits};
 use serde_json::{Map, Value};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Most parts of an indexed path; values deeper in a payload are not indexed.
@@ -31,7 +30,7 @@ pub enum Kind {
     Exists = 0x02,
     /// The value is an array, or was collected from one.
     Array = 0x03,
-    /// An element of that array is an array.
+    /// An element of that array is an array, or was collected from one.
     Nested = 0x04,
     /// The values are too many, so that only the markers above are there.
     Partial = 0x05,
@@ -173,10 +172,14 @@ pub fn extract(document: &Value, rules: &PathRules) -> Vec<Term> {
     }
     for path in paths {
         let Some(value) = Path::new(&path).resolve(&View::One(document)) else { continue };
+        if value.is_array() {
+            terms.insert(Term::marker(&path, Kind::Array));
+            if value.elements().any(|item| item.is_array()) {
+                terms.insert(Term::marker(&path, Kind::Nested));
+            }
+        }
         if rules.allows(&path) {
             index_value(&path, &value, &mut terms);
-        } else if value.is_array() {
-            terms.insert(Term::marker(&path, Kind::Array));
         }
     }
     terms.into_iter().collect()
@@ -186,35 +189,37 @@ fn index_value(path: &Arc<str>, value: &View<'_>, terms: &mut BTreeSet<Term>) {
     terms.insert(Term::marker(path, Kind::Exists));
     let mut found = BTreeSet::new();
     if value.is_array() {
-        terms.insert(Term::marker(path, Kind::Array));
         for item in value.elements() {
-            found.insert(term_of(path, &item));
+            found.extend(term_of(path, &item));
             if found.len() > MAX_VALUES_PER_PATH {
                 terms.insert(Term::marker(path, Kind::Partial));
                 return;
             }
         }
     } else {
-        found.insert(term_of(path, value));
+        found.extend(term_of(path, value));
     }
     terms.append(&mut found);
 }
 
-fn term_of(path: &Arc<str>, item: &View<'_>) -> Term {
-    match item.single() {
-        Some(value) if is_scalar(value) => Term::of(path, value).0,
-        Some(_) => Term::marker(path, Kind::Object),
-        None => Term::marker(path, Kind::Nested),
+/// The term of a value that is no array.
+fn term_of(path: &Arc<str>, item: &View<'_>) -> Option<Term> {
+    match item.single()? {
+        Value::Object(_) => Some(Term::marker(path, Kind::Object)),
+        value => Some(Term::of(path, value).0),
     }
 }
+
+/// An object met at a depth, and the path to it.
+type Level<'a> = (Option<Arc<str>>, &'a Map<String, Value>);
 
 /// The paths to index, shallow ones first, and whether they are all there are.
 fn paths(root: &Map<String, Value>, rules: &PathRules) -> (Vec<Arc<str>>, bool) {
     let mut found: Vec<Arc<str>> = Vec::new();
     let mut known = std::collections::HashSet::new();
-    let mut level: VecDeque<(Option<Arc<str>>, &Map<String, Value>)> = VecDeque::from([(None, root)]);
+    let mut level: Vec<Level<'_>> = vec![(None, root)];
     for part in 0..MAX_PATH_PARTS {
-        let mut next = VecDeque::new();
+        let mut next: Vec<Level<'_>> = Vec::new();
         for (prefix, map) in level {
             for (key, value) in map {
                 if key.contains('.') || (part > 0 && is_digits(key)) {
@@ -238,7 +243,7 @@ fn paths(root: &Map<String, Value>, rules: &PathRules) -> (Vec<Arc<str>>, bool) 
                     path
                 };
                 match value {
-                    Value::Object(inner) => next.push_back((Some(path), inner)),
+                    Value::Object(inner) => next.push((Some(path), inner)),
                     Value::Array(items) => next.extend(items.iter().filter_map(|item| match item {
                         Value::Object(inner) => Some((Some(path.clone()), inner)),
                         _ => None,
@@ -315,9 +320,14 @@ mod tests {
             "year [11]",
         ];
         assert_eq!(terms, expected);
-        for (path, indexed) in
-            [("year", true), ("years", false), ("a", false), ("a.b", true), ("a.b.c", false), ("a.b.0", false)]
-        {
+        for (path, indexed) in [
+            ("year", true),
+            ("years", false),
+            ("a", false),
+            ("a.b", true),
+            ("a.b.c", false),
+            ("a.b.0", false),
+        ] {
             assert_eq!(is_indexed(path, &rules), indexed, "{path}");
         }
     }
@@ -344,7 +354,8 @@ mod tests {
     #[test]
     fn string_keys_follow_code_points() {
         let path: Arc<str> = "a".into();
-        let texts = ["", "\0", "\0\0", "\0a", "a", "a\0", "a\0b", "a\u{1}", "ab", "b", "\u{FFFF}", "\u{10000}"];
+        let texts =
+            ["", "\0", "\0\0", "\0a", "a", "a\0", "a\0b", "a\u{1}", "ab", "b", "\u{FFFF}", "\u{10000}"];
         let keys: Vec<Term> = texts.iter().map(|text| Term::of(&path, &json!(text)).0).collect();
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
     }

@@ -117,9 +117,8 @@ impl Types {
             "bool" | "boolean" => Types::BOOL,
             "null" => Types::NULL,
             "undefined" => Types::UNDEFINED,
-            "date" | "regex" | "regexp" | "binData" | "objectId" | "timestamp" | "javascript" | "minKey" | "maxKey" => {
-                0
-            }
+            "date" | "regex" | "regexp" | "binData" | "objectId" | "timestamp" | "javascript" | "minKey"
+            | "maxKey" => 0,
             _ => return false,
         };
         true

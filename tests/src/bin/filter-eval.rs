@@ -12,7 +12,8 @@ fn main() -> io::Result<()> {
         let documents = case["docs"].as_array().map_or(&[][..], Vec::as_slice);
         match Filter::parse(&case["filter"].to_string()) {
             Ok(filter) => {
-                let bits = documents.iter().map(|document| if filter.matches(document) { b'1' } else { b'0' });
+                let bits =
+                    documents.iter().map(|document| if filter.matches(document) { b'1' } else { b'0' });
                 out.write_all(&bits.collect::<Vec<u8>>())?;
             }
             Err(error) => write!(out, "{error}")?,
