@@ -154,6 +154,14 @@ fn operator(r: &mut Random, depth: usize) -> (String, Value) {
 }
 
 fn operators(r: &mut Random, depth: usize) -> Value {
+    if r.chance(15) {
+        let (low, high) = (*r.pick(&["$gt", "$gte"]), *r.pick(&["$lt", "$lte"]));
+        return if r.chance(60) {
+            json!({low: r.below(3), high: r.below(4)})
+        } else {
+            json!({high: scalar(r), low: scalar(r)})
+        };
+    }
     let count = *r.pick(&[1, 1, 2, 2, 3]);
     Value::Object((0..count).map(|_| operator(r, depth)).collect())
 }

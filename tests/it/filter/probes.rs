@@ -72,7 +72,7 @@ fn lookups_agree_with_evaluation() {
     let mut precise = [0usize; 3];
     for round in 0..400 {
         let rules = match round % 4 {
-            0 => PathRules { include: vec!["a.b".into(), "b".into(), "c.a".into()], exclude: Vec::new() },
+            0 => PathRules { include: vec!["a.b".into(), "b.a.a".into(), "c.a".into()], exclude: Vec::new() },
             1 => PathRules { include: Vec::new(), exclude: vec!["a.b".into(), "c".into()] },
             _ => PathRules::default(),
         };
