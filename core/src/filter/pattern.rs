@@ -8,7 +8,9 @@ use regex_syntax::hir::{Hir, HirKind, Look};
 
 /// Longest pattern of a `$regex`, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 8 << 10;
+/// Time per byte of text grows with the program in the worst case, so it is kept small.
 const MAX_PROGRAM_BYTES: usize = 1 << 20;
+const MAX_CACHE_BYTES: usize = 1 << 20;
 const MAX_GROUPS: usize = 200;
 const SPACE: &str =
     r"\t\n\x0B\x0C\r \u{A0}\u{1680}\u{2000}-\u{200A}\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}";
@@ -36,7 +38,7 @@ impl Pattern {
             .case_insensitive(flags.i)
             .multi_line(flags.m)
             .size_limit(MAX_PROGRAM_BYTES)
-            .dfa_size_limit(MAX_PROGRAM_BYTES)
+            .dfa_size_limit(MAX_CACHE_BYTES)
             .build()
             .map_err(|error| refusal(&error))?;
         let parser = regex_syntax::ParserBuilder::new().case_insensitive(flags.i).multi_line(flags.m).build();

@@ -165,41 +165,42 @@ pub fn is_indexed(path: &str, rules: &PathRules) -> bool {
 /// object has none.
 pub fn extract(document: &Value, rules: &PathRules) -> Vec<Term> {
     let Value::Object(root) = document else { return Vec::new() };
-    let mut terms = BTreeSet::new();
+    let mut terms = Vec::new();
     let (paths, complete) = paths(root, rules);
     if !complete {
-        terms.insert(Term::marker(&Arc::from(""), Kind::Overflow));
+        terms.push(Term::marker(&Arc::from(""), Kind::Overflow));
     }
     for path in paths {
         let Some(value) = Path::new(&path).resolve(&View::One(document)) else { continue };
         if value.is_array() {
-            terms.insert(Term::marker(&path, Kind::Array));
+            terms.push(Term::marker(&path, Kind::Array));
             if value.elements().any(|item| item.is_array()) {
-                terms.insert(Term::marker(&path, Kind::Nested));
+                terms.push(Term::marker(&path, Kind::Nested));
             }
         }
         if rules.allows(&path) {
             index_value(&path, &value, &mut terms);
         }
     }
-    terms.into_iter().collect()
+    terms.sort_unstable();
+    terms
 }
 
-fn index_value(path: &Arc<str>, value: &View<'_>, terms: &mut BTreeSet<Term>) {
-    terms.insert(Term::marker(path, Kind::Exists));
+fn index_value(path: &Arc<str>, value: &View<'_>, terms: &mut Vec<Term>) {
+    terms.push(Term::marker(path, Kind::Exists));
     let mut found = BTreeSet::new();
     if value.is_array() {
         for item in value.elements() {
             found.extend(term_of(path, &item));
             if found.len() > MAX_VALUES_PER_PATH {
-                terms.insert(Term::marker(path, Kind::Partial));
+                terms.push(Term::marker(path, Kind::Partial));
                 return;
             }
         }
     } else {
         found.extend(term_of(path, value));
     }
-    terms.append(&mut found);
+    terms.extend(found);
 }
 
 /// The term of a value that is no array.
