@@ -5,6 +5,7 @@
 
 pub mod bytes;
 mod error;
+pub mod filter;
 mod graph;
 mod hnsw;
 mod id;
