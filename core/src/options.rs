@@ -1,5 +1,6 @@
 //! What a database is ([`Config`], fixed at creation) and how it is opened ([`Options`]).
 
+use crate::filter::terms::PathRules;
 pub use crate::graph::policy::LinkPolicy;
 use crate::{Code, Error, Metric, Result};
 
@@ -97,6 +98,9 @@ pub struct Options {
     pub read_only: bool,
     /// How changed adjacency is written to the store.
     pub link_policy: LinkPolicy,
+    /// Which payload paths are indexed; `None` for what the database has, all for a new one. Another choice than the
+    /// stored one makes the index anew while opening: a pass over all payloads.
+    pub indexes: Option<PathRules>,
 }
 
 impl Default for Options {
@@ -107,6 +111,7 @@ impl Default for Options {
             durability: Durability::Buffered,
             read_only: false,
             link_policy: LinkPolicy::Eager,
+            indexes: None,
         }
     }
 }

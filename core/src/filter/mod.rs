@@ -71,6 +71,7 @@ pub use pattern::MAX_PATTERN_BYTES;
 
 use crate::Result;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A parsed filter. Cheap to use from many threads at once.
 ///
@@ -83,7 +84,11 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub struct Filter {
     root: tree::Expr,
+    source: Option<Arc<str>>,
 }
+
+/// Longest text that a filter remembers of itself.
+const MAX_SOURCE_BYTES: usize = 4096;
 
 impl Filter {
     /// Reads a filter from JSON text, in time and memory linear in its length (patterns excepted: each compiles
@@ -93,7 +98,13 @@ impl Filter {
     /// [`MAX_FILTER_BYTES`], [`MAX_FILTER_DEPTH`], [`MAX_CONDITIONS`], [`MAX_LIST_VALUES`], [`MAX_REGEXES`] or
     /// [`MAX_PATTERN_BYTES`].
     pub fn parse(json: &str) -> Result<Filter> {
-        Ok(Filter { root: parse::parse(json)? })
+        let root = parse::parse(json)?;
+        Ok(Filter { root, source: (json.len() <= MAX_SOURCE_BYTES).then(|| json.into()) })
+    }
+
+    /// The text it was read from, unless that is long.
+    pub(crate) fn source(&self) -> Option<&Arc<str>> {
+        self.source.as_ref()
     }
 
     /// Whether `document` matches. A row without payload is matched as `{}`.
