@@ -4,6 +4,7 @@ use crate::database::Database;
 use crate::handle::Handle;
 use crate::pool;
 use crate::reply::{promise, to_napi, value};
+use asteroid_core::filter::terms::PathRules;
 use asteroid_core::{Durability, Error, Metric, OpenRequest, Options, Result, StoreKind, VectorStorage};
 use asteroid_native_storage::{Place, open as open_on_disk, open_memory};
 use napi::Env;
@@ -48,6 +49,17 @@ pub(crate) struct OpenArgs {
     pub seed: Option<BigInt>,
     /// See the facade.
     pub threads: Option<u32>,
+    /// See the facade.
+    pub indexes: Option<IndexArgs>,
+}
+
+/// Which payload paths to index.
+#[napi(object, object_to_js = false)]
+pub(crate) struct IndexArgs {
+    /// Empty for all.
+    pub include: Vec<String>,
+    /// Not these.
+    pub exclude: Vec<String>,
 }
 
 impl OpenArgs {
@@ -100,6 +112,11 @@ impl OpenArgs {
                 paged_max_cached_pages: self.paged_max_cached_pages,
                 durability,
                 read_only: self.read_only.unwrap_or(false),
+                indexes: self.indexes.as_ref().map(|paths| PathRules {
+                    include: paths.include.clone(),
+                    exclude: paths.exclude.clone(),
+                }),
+                ..defaults
             },
         })
     }

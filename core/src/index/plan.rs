@@ -27,9 +27,9 @@ impl Plan {
 }
 
 /// A scanned vector against one met on a walk: read in order and ahead of time, with no list to read or heap to keep.
-const SCANNED: f64 = 0.5;
+const SCANNED: f64 = 0.35;
 /// A list read for a bridge.
-const LIST: f64 = 0.5;
+const LIST: f64 = 1.0;
 /// Below this part of all rows, bridges no longer hold the matches together.
 const BRIDGED: f64 = 0.005;
 /// Above this part of all rows a sweep finds what it should; below, rows near the query may all be others.
