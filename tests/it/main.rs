@@ -4,6 +4,7 @@
 
 mod bytes;
 mod filter;
+mod filtered;
 mod kv;
 mod open;
 mod store_crash;

@@ -81,8 +81,8 @@ pub(crate) trait Bridging: Layer {
 /// Where so many neighbours are members, as parts of [`OF`], others need not be bridged.
 const ENOUGH: usize = 9;
 const OF: usize = 10;
-/// Fewest members to gather per expanded node, where there are that many.
-const GATHER: usize = 32;
+/// Fresh members that end the bridging around one node.
+const GATHER: usize = 20;
 
 /// [`beam`] over the members alone: a neighbour that is none is not measured but a bridge, whose own neighbours count
 /// as if they were here. `seeds` are members to begin at besides `entry`, which need not be one.
@@ -140,10 +140,9 @@ fn gather(layer: &mut impl Bridging, node: u32, scratch: &mut Scratch) -> Result
         }
     }
     if bridges.len() * OF > links.len() * (OF - ENOUGH) {
-        let most = links.len().max(GATHER);
         for &bridge in &bridges {
             // A bridge not taken now may serve another node.
-            if scratch.fresh.len() >= most {
+            if scratch.fresh.len() >= GATHER {
                 break;
             }
             if !scratch.visit(bridge) {

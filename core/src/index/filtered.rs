@@ -6,7 +6,7 @@ use super::types::{Explain, Include, Row};
 use super::walk::{Base, Yield};
 use super::{Index, SearchParams};
 use crate::filter::Filter;
-use crate::hnsw::{Bridging, Scratch, beam, bridged_beam, node_of_key, rank_of_key, sort_key};
+use crate::hnsw::{Bridging, Layer, Scratch, beam, bridged_beam, node_of_key, rank_of_key, sort_key};
 use crate::{Control, Result, Slot};
 use roaring::RoaringBitmap;
 use std::cell::RefCell;
@@ -16,6 +16,11 @@ use std::sync::Arc;
 
 /// Matches that a walk over them begins at.
 const SEEDS: u64 = 32;
+/// Where the matches are away from the query, the nearest lie in several directions: so many times the pool and the
+/// seeds find them, and a scan may cost so many times a common bridged walk.
+const AWAY_EF: usize = 3;
+const AWAY_SEEDS: u64 = 4;
+const AWAY_COST: f64 = 2.0;
 /// Times the expected cost at which a sweep gives up: the matches are not where the query is.
 const PATIENCE: f64 = 2.5;
 /// Rows measured between two looks at the caller's signal.
@@ -91,6 +96,19 @@ impl Bridging for Base<'_> {
             _ => true,
         }
     }
+}
+
+/// Whether there are far fewer members around `entry` than the part of all rows that they are.
+fn is_away(layer: &mut Base<'_>, entry: Slot, part: f64) -> Result<bool> {
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    layer.links(entry, &[], &mut near)?;
+    let (mut members, mut nodes) = (0u32, 0u32);
+    for &node in &near {
+        layer.links(node, &[], &mut far)?;
+        nodes += far.len() as u32;
+        members += far.iter().filter(|&&node| layer.member(node)).count() as u32;
+    }
+    Ok(f64::from(members) < f64::from(nodes) * part / 4.0)
 }
 
 /// One filtered search.
@@ -230,15 +248,23 @@ impl Search<'_> {
     fn bridge(&mut self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
         let Some(node) = self.index.descend(self.query, 1, scratch)? else { return Ok(None) };
         let entry = self.index.upper.slot(node);
-        let possible = self.selected.sets.possible();
+        let sets = Arc::clone(&self.selected.sets);
+        let possible = sets.possible();
         let count = possible.len();
-        let seeds =
-            (0..SEEDS.min(count)).filter_map(|i| possible.select((i * count / SEEDS.min(count)) as u32));
-        let seeds: Vec<Slot> = seeds.filter(|&seed| !self.chained.contains(seed)).collect();
         let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
+        let (mut ef, mut seeds) = (self.ef, SEEDS);
+        if is_away(&mut layer, entry, count as f64 / self.explain.rows.max(1) as f64)? {
+            if self.explain.costs[0] <= AWAY_COST * self.explain.costs[1] {
+                return Ok(None);
+            }
+            (ef, seeds) = (ef * AWAY_EF, seeds * AWAY_SEEDS);
+        }
+        let seeds = seeds.min(count);
+        let seeds = (0..seeds).filter_map(|i| possible.select((i * count / seeds) as u32));
+        let seeds: Vec<Slot> = seeds.filter(|&seed| !self.chained.contains(seed)).collect();
         let control = self.control;
         let mut stop = || control.check();
-        let ended = bridged_beam(&mut layer, entry, &seeds, self.ef, count, scratch, &mut stop)?;
+        let ended = bridged_beam(&mut layer, entry, &seeds, ef, count, scratch, &mut stop)?;
         drop(layer);
         self.note(scratch);
         // A pool that stayed short says that the matches do not hang together.

@@ -5,7 +5,7 @@ use super::overlay::{Era, Held};
 use crate::filter::probe::{Answer, Postings, Probe, RowSet, TermRange};
 use crate::filter::terms::Term;
 use crate::kv::{Flow, Range, Read, Space, postings};
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Result, Slot};
 use roaring::RoaringBitmap;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -57,6 +57,31 @@ impl Index {
             }
         }
         Err(Error::new(Code::Internal, "the index was never still"))
+    }
+}
+
+impl Index {
+    /// Shows every index entry, those that wait in the overlay included: term bytes, first slot of the span, rows.
+    pub(crate) fn each_entry(&self, see: &mut dyn FnMut(&[u8], Slot, &RoaringBitmap)) -> Result<()> {
+        let held = self.overlay.hold();
+        let view = self.kv.view()?;
+        let mut pending: BTreeMap<&Vec<u8>, &Vec<u8>> = held.postings(&Range::all()).collect();
+        let mut show = |key: &[u8], value: Option<&[u8]>, operand: Option<&[u8]>| -> Result<()> {
+            let (term, base) = postings::split_key(key)?;
+            let mut rows = RoaringBitmap::new();
+            value.map_or(Ok(()), |value| postings::add_to(&mut rows, base, value))?;
+            operand.map_or(Ok(()), |operand| postings::apply(&mut rows, base, operand))?;
+            see(term, base, &rows);
+            Ok(())
+        };
+        let mut failed = Ok(());
+        view.scan(Space::Postings, &Range::all(), &mut |key, value| {
+            let operand = pending.remove(&key.to_vec()).map(Vec::as_slice);
+            failed = show(key, Some(value), operand);
+            if failed.is_ok() { Flow::Continue(()) } else { Flow::Break(()) }
+        })?;
+        failed?;
+        pending.into_iter().try_for_each(|(key, operand)| show(key, None, Some(operand)))
     }
 }
 

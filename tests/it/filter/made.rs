@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// From `ASTEROID_SEED`, or the clock; the seed is printed.
-    pub(super) fn seeded() -> Random {
+    pub(crate) fn seeded() -> Random {
         let seed = match std::env::var("ASTEROID_SEED") {
             Ok(seed) => seed.parse().expect("ASTEROID_SEED must be a number"),
             Err(_) => std::time::SystemTime::now()
@@ -18,7 +18,7 @@ impl Random {
         Random(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,15 +26,15 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    pub(super) fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }
@@ -61,7 +61,7 @@ const NUMBERS: [&str; 16] = [
 const STRINGS: [&str; 10] = ["", "a", "ab", "abc", "B", "\0", "a\0b", "\u{e9}", "\u{10000}", "\u{ffff}"];
 const PATTERNS: [&str; 8] = ["a", "^a", "^ab", "b$", "^$", "^xx", "[^a]", "^\\x00"];
 
-pub(super) fn scalar(r: &mut Random) -> Value {
+pub(crate) fn scalar(r: &mut Random) -> Value {
     match r.below(8) {
         0..=2 => {
             let text: &&str = r.pick(&NUMBERS);
@@ -75,7 +75,7 @@ pub(super) fn scalar(r: &mut Random) -> Value {
     }
 }
 
-pub(super) fn value(r: &mut Random, depth: usize) -> Value {
+pub(crate) fn value(r: &mut Random, depth: usize) -> Value {
     match r.below(if depth == 0 { 2 } else { 5 }) {
         0..=1 => scalar(r),
         2 | 3 => Value::Array((0..r.below(4)).map(|_| value(r, depth - 1)).collect()),
@@ -83,7 +83,7 @@ pub(super) fn value(r: &mut Random, depth: usize) -> Value {
     }
 }
 
-pub(super) fn object(r: &mut Random, depth: usize) -> Value {
+pub(crate) fn object(r: &mut Random, depth: usize) -> Value {
     let entries = (0..r.below(4)).map(|_| ((*r.pick(&KEYS)).to_owned(), value(r, depth)));
     Value::Object(entries.collect::<Map<_, _>>())
 }
@@ -100,7 +100,7 @@ fn records(r: &mut Random, depth: usize) -> Value {
 }
 
 /// A document, now and then one beyond the index's limits.
-pub(super) fn document(r: &mut Random) -> Value {
+pub(crate) fn document(r: &mut Random) -> Value {
     let mut made = if r.chance(40) { records(r, 2) } else { object(r, 4) };
     let map = made.as_object_mut().unwrap();
     if r.chance(5) {
@@ -175,7 +175,7 @@ fn path(r: &mut Random) -> String {
     parts.join(".")
 }
 
-pub(super) fn filter(r: &mut Random, depth: usize) -> Value {
+pub(crate) fn filter(r: &mut Random, depth: usize) -> Value {
     let mut map = Map::new();
     for _ in 0..*r.pick(&[1, 1, 1, 2, 0]) {
         if depth > 0 && r.chance(25) {

@@ -9,7 +9,7 @@
 
 mod errors;
 mod hostile;
-mod made;
+pub(crate) mod made;
 mod operators;
 mod probes;
 
