@@ -5,6 +5,7 @@
 
 pub mod bytes;
 mod error;
+pub mod filter;
 mod graph;
 mod hnsw;
 mod id;
@@ -24,8 +25,8 @@ mod vectors;
 pub use error::{Code, Error, Result};
 pub use id::{Id, MAX_ID_BYTES, Slot};
 pub use index::{
-    BulkPhase, CheckReport, DEFAULT_EF_SEARCH, Hit, Include, Index, Inserted, Mode, Problem, Row, Rows,
-    SearchParams, Snapshot, Stats, Stores,
+    BulkPhase, CheckReport, DEFAULT_EF_SEARCH, Explain, Hit, Include, Index, Inserted, Mode, Problem, Row,
+    Rows, SearchParams, Selection, Snapshot, Stats, Stores,
 };
 pub use metric::Metric;
 pub use options::{

@@ -1,5 +1,6 @@
 //! What a database is ([`Config`], fixed at creation) and how it is opened ([`Options`]).
 
+use crate::filter::terms::PathRules;
 pub use crate::graph::policy::LinkPolicy;
 use crate::{Code, Error, Metric, Result};
 
@@ -98,6 +99,9 @@ pub struct Options {
     /// How changed adjacency is written to the store; `None` for what suits the store. Eager in this crate; hosts put
     /// their own choice in.
     pub link_policy: Option<LinkPolicy>,
+    /// Which payload paths are indexed; `None` for what the database has, all for a new one. Another choice than the
+    /// stored one makes the index anew while opening: a pass over all payloads.
+    pub indexes: Option<PathRules>,
 }
 
 impl Default for Options {
@@ -108,6 +112,7 @@ impl Default for Options {
             durability: Durability::Buffered,
             read_only: false,
             link_policy: None,
+            indexes: None,
         }
     }
 }

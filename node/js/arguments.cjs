@@ -1,6 +1,7 @@
 'use strict'
 
 const { AsteroidError, invalid, show } = require('./errors.cjs')
+const { filterText } = require('./filters.cjs')
 
 const MAX_K = 1_000_000
 const INCLUDES = ['payload', 'vector']
@@ -94,15 +95,9 @@ function unsupported(what) {
   return new AsteroidError('UNSUPPORTED', `${what} comes with a later version of asteroid-db`)
 }
 
-/** Filters are not there yet: saying so beats ignoring one. */
-function refuseFilter(filter) {
-  if (filter !== undefined) throw unsupported('filter')
-}
-
 /** The arguments of a search, as the addon takes them. */
 function checkSearch(options, known, what) {
   const given = checkOptions(options, known, what)
-  refuseFilter(given.filter)
   const k = integer(given.k, 'k', 1, MAX_K) ?? 10
   const offset = integer(given.offset, 'offset', 0, MAX_K - 1) ?? 0
   if (k + offset > MAX_K) throw invalid(`k + offset must be at most ${MAX_K}, not ${k + offset}`)
@@ -118,6 +113,8 @@ function checkSearch(options, known, what) {
       offset,
       maxDistance: maxDistance === Number.POSITIVE_INFINITY ? undefined : maxDistance,
       ...checkInclude(given.include),
+      filter: filterText(given.filter),
+      explain: boolean(given.explain, 'explain') ?? false,
     },
   }
 }
@@ -131,6 +128,5 @@ module.exports = {
   checkSignal,
   integer,
   oneOf,
-  refuseFilter,
   unsupported,
 }

@@ -7,12 +7,12 @@ const {
   checkSearch,
   checkSignal,
   integer,
-  refuseFilter,
   unsupported,
 } = require('./arguments.cjs')
 const { bulkBuild } = require('./bulk.cjs')
 const { progressThrew, settle, withSignal } = require('./calls.cjs')
-const { AsteroidError, aborted, fromNative } = require('./errors.cjs')
+const { AsteroidError, aborted, fromNative, invalid } = require('./errors.cjs')
+const { filterText } = require('./filters.cjs')
 const { checkId } = require('./ids.cjs')
 const { native } = require('./native.cjs')
 const { checkOpen } = require('./open.cjs')
@@ -23,7 +23,8 @@ const { toVector } = require('./vectors.cjs')
 
 const FROM_OPEN = Symbol('open')
 const SEARCH_KNN = ['k', 'efSearch', 'filter', 'signal']
-const SEARCH = [...SEARCH_KNN, 'include', 'maxDistance', 'offset']
+const SEARCH_MANY = [...SEARCH_KNN, 'include', 'maxDistance', 'offset']
+const SEARCH = [...SEARCH_MANY, 'explain']
 const MAX_BATCH = 100_000
 
 class AsteroidDB {
@@ -166,9 +167,12 @@ class AsteroidDB {
     }
   }
 
-  async deleteWhere() {
-    this.#live()
-    throw unsupported('deleteWhere')
+  async deleteWhere(filter, options) {
+    const addon = this.#live()
+    const signal = checkSignal(checkOptions(options, ['signal'], 'deleteWhere').signal)
+    const text = filterText(filter)
+    if (text === undefined) throw invalid('deleteWhere needs a filter; {} matches every row')
+    return withSignal(signal, (flag) => settle(() => addon.deleteWhere(text, flag), signal))
   }
 
   async bulkBuild(vectors, options) {
@@ -228,12 +232,14 @@ class AsteroidDB {
     const addon = this.#live()
     const vector = toVector(query, addon.dim, 'query')
     const columns = await withSignal(signal, (flag) => settle(() => addon.search(vector, args, flag), signal))
-    return allRows(columns, addon.dim)
+    const rows = await allRows(columns, addon.dim)
+    if (args.explain) rows.explain = columns.explain
+    return rows
   }
 
   async searchMany(queries, options) {
     const addon = this.#live()
-    const { args, signal } = checkSearch(options, SEARCH, 'searchMany')
+    const { args, signal } = checkSearch(options, SEARCH_MANY, 'searchMany')
     const vectors = checkQueries(queries, addon.dim)
     return withSignal(signal, async (flag) => {
       const stage = new (native().Stage)()
@@ -242,25 +248,27 @@ class AsteroidDB {
     })
   }
 
-  async count(filter) {
+  async count(filter, options) {
     const addon = this.#live()
-    refuseFilter(filter)
-    return settle(() => addon.count())
+    const signal = checkSignal(checkOptions(options, ['signal'], 'count').signal)
+    const text = filterText(filter)
+    return withSignal(signal, (flag) => settle(() => addon.count(text, flag), signal))
   }
 
   async *scan(options) {
     const addon = this.#live()
     const given = checkOptions(options, ['filter', 'include', 'batchSize', 'signal'], 'scan')
-    refuseFilter(given.filter)
+    const filter = filterText(given.filter)
     const batchSize = integer(given.batchSize, 'batchSize', 1, MAX_BATCH) ?? 1000
     const { payload, vector } = checkInclude(given.include)
     const signal = checkSignal(given.signal)
     if (signal?.aborted) throw aborted(signal)
-    const scan = await settle(() => addon.scan(payload, vector))
+    const scan = await settle(() => addon.scan(payload, vector, filter))
     try {
       for (;;) {
         this.#live()
-        const columns = await settle(() => scan.next(batchSize))
+        if (signal?.aborted) throw aborted(signal)
+        const columns = await withSignal(signal, (flag) => settle(() => scan.next(batchSize, flag), signal))
         if (columns === null) return
         for (let i = 0; i < columns.ids.length; i++) {
           if (signal?.aborted) throw aborted(signal)

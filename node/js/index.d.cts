@@ -57,6 +57,14 @@ export type Metric = 'l2' | 'cosine' | 'dot'
 /** A column that a read can bring back besides ids. */
 export type Column = 'payload' | 'vector'
 
+/**
+ * A condition on payloads, as MongoDB's `find` takes it: `{ year: { $gte: 1979 }, genres: 'Horror' }`. Regular
+ * expressions may be given as such. See the README for every operator.
+ */
+export interface Filter {
+  readonly [path: string]: unknown
+}
+
 /** Every value of {@link AsteroidError.code}. */
 export type ErrorCode =
   | 'INVALID_ARGUMENT'
@@ -144,6 +152,11 @@ export interface OpenOptions {
   seed?: number | bigint | undefined
   /** Threads for reads and for the parallel part of writes, 1 to 1,024. Default: all cores. One set of threads serves the whole process: the first `open` decides. */
   threads?: number | undefined
+  /**
+   * Which payload paths are indexed: those at or under `include` (all, if empty or left out), less those at or under
+   * `exclude`. Kept with the database; another choice makes the index anew while opening.
+   */
+  indexes?: { include?: readonly string[] | undefined; exclude?: readonly string[] | undefined } | undefined
 }
 
 /** Options of a call that can be stopped. */
@@ -268,6 +281,8 @@ export interface SearchKnnOptions extends SignalOptions {
   k?: number | undefined
   /** Candidates kept while walking the graph, 1 to 1,000,000. More find more of the true nearest. Default 64. */
   efSearch?: number | undefined
+  /** Only rows whose payload matches: still `k` of them, if there are so many. */
+  filter?: Filter | undefined
 }
 
 /** How to search. */
@@ -280,10 +295,49 @@ export interface SearchOptions<C extends Column = never> extends SearchKnnOption
   offset?: number | undefined
 }
 
+/** Options of a single search. */
+export interface SearchOneOptions<C extends Column = never> extends SearchOptions<C> {
+  /** Tell how it was done, in the property `explain` of the result. Default false. */
+  explain?: boolean | undefined
+}
+
+/** How a search was done. */
+export interface Explain {
+  /**
+   * `'walk'`: no filter. `'none'`: nothing matches. `'scan'`: every match was measured. `'bridge'`: a walk over the
+   * matches. `'sweep'`: a walk over all rows that kept the matches.
+   */
+  plan: 'walk' | 'none' | 'scan' | 'bridge' | 'sweep'
+  /** Whether a walk found too little and a surer plan followed. */
+  fellBack: boolean
+  /** Rows in the database. */
+  rows: number
+  /** Rows that match; an estimate unless `exact`. */
+  matches: number
+  /** Whether `matches` was counted. */
+  exact: boolean
+  /** Rows that the index could not decide on. */
+  undecided: number
+  /** Vectors measured. */
+  measured: number
+  /** Lists of links read. */
+  lists: number
+  /** Payloads read to see whether they match. */
+  checked: number
+  /** What each plan was expected to cost, in vectors measured. */
+  costs: { scan: number; bridge: number; sweep: number }
+  /** Milliseconds spent on the filter's lookups. */
+  selectMs: number
+  /** Milliseconds spent on the search. */
+  searchMs: number
+}
+
 /** How to scan. */
 export interface ScanOptions<C extends Column = never> extends SignalOptions {
   /** Columns to bring back. Default: none. */
   include?: readonly C[] | undefined
+  /** Only rows whose payload matches. */
+  filter?: Filter | undefined
   /** Rows read at a time, 1 to 100,000. Default 1,000. */
   batchSize?: number | undefined
 }
@@ -433,8 +487,15 @@ export class AsteroidDB<P extends object = Payload> {
   /** Removes rows in one commit. Resolves to how many of them were there. */
   deleteMany(ids: readonly Id[] | BigUint64Array | Uint32Array): Promise<number>
 
-  /** Rejects with `UNSUPPORTED`: comes with a later version. */
-  deleteWhere(filter: object): Promise<never>
+  /**
+   * Removes every row that matches, all or none of them. Resolves to how many there were. Rejects with
+   * `FILTER_SYNTAX` and `ABORTED`.
+   *
+   * ```ts
+   * await db.deleteWhere({ year: { $lt: 1950 } })
+   * ```
+   */
+  deleteWhere(filter: Filter, options?: SignalOptions): Promise<number>
 
   /**
    * Builds the whole graph of a first load at once, in memory, and writes it in one pass: several times as fast as
@@ -518,7 +579,11 @@ export class AsteroidDB<P extends object = Payload> {
    * const page2 = await db.search(query, { k: 10, offset: 10, include: ['payload'], maxDistance: 0.4 })
    * ```
    */
-  search<C extends Column = never>(query: Vector, options?: SearchOptions<C>): Promise<Hit<P, C>[]>
+  search<C extends Column = never>(
+    query: Vector,
+    options: SearchOneOptions<C> & { explain: true },
+  ): Promise<Hit<P, C>[] & { explain: Explain }>
+  search<C extends Column = never>(query: Vector, options?: SearchOneOptions<C>): Promise<Hit<P, C>[]>
 
   /**
    * One list of hits per query, on all threads. Rejects as `searchKnn` does.
@@ -530,7 +595,7 @@ export class AsteroidDB<P extends object = Payload> {
   searchMany<C extends Column = never>(queries: Vectors, options?: SearchOptions<C>): Promise<Hit<P, C>[][]>
 
   /** How many rows there are. */
-  count(): Promise<number>
+  count(filter?: Filter, options?: SignalOptions): Promise<number>
 
   /**
    * All rows, in no set order, as they were when the iteration began: rows deleted since still come, rows added

@@ -24,6 +24,7 @@ const OPTIONS = [
   'readOnly',
   'seed',
   'threads',
+  'indexes',
 ]
 const MEMORY = ':memory:'
 const MAX_U32 = 2 ** 32 - 1
@@ -61,6 +62,18 @@ function checkStorage(storage, memory) {
     )
   }
   return storage
+}
+
+/** Which payload paths to index, or `undefined` where left out. */
+function checkIndexes(indexes) {
+  if (indexes === undefined) return undefined
+  const { include = [], exclude = [] } = checkOptions(indexes, ['include', 'exclude'], 'indexes')
+  for (const [name, paths] of Object.entries({ include, exclude })) {
+    if (!Array.isArray(paths) || !paths.every((path) => typeof path === 'string' && path !== '')) {
+      throw invalid(`indexes.${name} must be an array of payload paths, such as ['year', 'cast.name']`)
+    }
+  }
+  return { include, exclude }
 }
 
 /** The arguments of `open`, as the addon takes them. Ranges with a meaning are the engine's to check. */
@@ -104,6 +117,7 @@ function checkOpen(path, options) {
     readOnly: boolean(given.readOnly, 'readOnly'),
     seed: checkSeed(given.seed),
     threads: integer(given.threads, 'threads', 1, 1024),
+    indexes: checkIndexes(given.indexes),
   }
 }
 

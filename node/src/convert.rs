@@ -1,12 +1,14 @@
 //! Between JavaScript values and the engine's.
 
 use crate::reply::{Raw, value};
-use asteroid_core::{Error, Hit, Id, Include, Result, Row, SearchParams};
+use asteroid_core::filter::Filter;
+use asteroid_core::{Error, Explain, Hit, Id, Include, Index, Result, Row, SearchParams, Selection};
 use napi::Env;
 use napi::bindgen_prelude::{
     BigInt, Either3, Float32ArraySlice, Float64ArraySlice, Object, Uint32ArraySlice,
 };
 use napi_derive::napi;
+use std::sync::Arc;
 
 /// An id as JavaScript gives it.
 pub(crate) type IdIn = Either3<f64, BigInt, String>;
@@ -77,13 +79,7 @@ fn vectors_out<'a>(
 }
 
 /// Hits as columns; the facade makes objects of them.
-pub(crate) fn hits_out(env: &Env, hits: &[Hit], include: Include) -> napi::Result<Raw> {
-    let mut out = Object::new(env)?;
-    fill_hits(env, &mut out, hits, include)?;
-    value(env, out)
-}
-
-fn fill_hits(env: &Env, out: &mut Object<'_>, hits: &[Hit], include: Include) -> napi::Result<()> {
+pub(crate) fn fill_hits(env: &Env, out: &mut Object<'_>, hits: &[Hit], include: Include) -> napi::Result<()> {
     out.set("ids", ids_out(env, hits.iter().map(|hit| &hit.id))?)?;
     let distances: Vec<f32> = hits.iter().map(|hit| hit.distance).collect();
     out.set("distances", Float32ArraySlice::copy_from(env, distances)?)?;
@@ -151,6 +147,46 @@ pub struct SearchArgs {
     pub payload: bool,
     /// Bring vectors back.
     pub vector: bool,
+    /// Rows to choose from, as JSON text.
+    pub filter: Option<String>,
+    /// Tell how it was done.
+    pub explain: bool,
+}
+
+/// The rows that a filter, as JSON text, selects; `None` without one.
+pub(crate) fn select(index: &Index, filter: Option<&str>) -> Result<Option<Selection>> {
+    filter.map(|text| index.select(&Arc::new(Filter::parse(text)?))).transpose()
+}
+
+/// What a search did, with its two times in milliseconds.
+pub(crate) fn explain_out<'env>(
+    env: &'env Env,
+    explain: &Explain,
+    select_ms: f64,
+    search_ms: f64,
+) -> napi::Result<Object<'env>> {
+    let mut costs = Object::new(env)?;
+    for (name, cost) in ["scan", "bridge", "sweep"].into_iter().zip(explain.costs) {
+        costs.set(name, cost.round())?;
+    }
+    let mut out = Object::new(env)?;
+    out.set("plan", explain.plan)?;
+    out.set("fellBack", explain.fell_back)?;
+    out.set("exact", explain.exact)?;
+    for (name, figure) in [
+        ("rows", explain.rows),
+        ("matches", explain.matches),
+        ("undecided", explain.undecided),
+        ("measured", explain.measured),
+        ("lists", explain.lists),
+        ("checked", explain.checked),
+    ] {
+        out.set(name, figure as f64)?;
+    }
+    out.set("costs", costs)?;
+    out.set("selectMs", select_ms)?;
+    out.set("searchMs", search_ms)?;
+    Ok(out)
 }
 
 impl SearchArgs {

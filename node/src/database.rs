@@ -1,17 +1,21 @@
 //! The native side of an open database: one method per call of the facade, each returning a promise.
 
-use crate::convert::{IdIn, SearchArgs, hit_lists_out, hits_out, id_in, id_out, rows_out, some_rows_out};
+use crate::convert::{
+    IdIn, SearchArgs, explain_out, fill_hits, hit_lists_out, id_in, id_out, rows_out, select, some_rows_out,
+};
 use crate::handle::Handle;
 use crate::open::Facts;
 use crate::pool::Readers;
 use crate::reply::{Raw, nothing, promise, to_napi, value};
 use crate::signal::{AbortFlag, ReportArgs, Watch};
 use crate::stage::Stage;
-use asteroid_core::{CheckReport, Include, Inserted, Mode, Result, Rows, Snapshot, Stats};
+use asteroid_core::filter::Filter;
+use asteroid_core::{CheckReport, Include, Inserted, Mode, Result, Rows, Selection, Snapshot, Stats};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object};
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Queries of a `searchMany` that go to the engine at a time: between two such runs other long calls get
 /// their turn on the threads.
@@ -238,9 +242,24 @@ impl Database {
         let params = args.params();
         let (pending, promised) = promise(env)?;
         let work = move |handle: &Handle, index: &asteroid_core::Index| {
-            watch.control(handle, |control| index.search(&query, &params, control))
+            watch.control(handle, |control| {
+                let started = Instant::now();
+                let selection = select(index, args.filter.as_deref())?;
+                let selected = started.elapsed();
+                let (hits, explain) = index.search_among(&query, &params, selection.as_ref(), control)?;
+                let searched = started.elapsed() - selected;
+                Ok((hits, args.explain.then_some((explain, selected, searched))))
+            })
         };
-        self.handle.read(false, pending, work, move |env, hits| hits_out(env, &hits, params.include));
+        self.handle.read(false, pending, work, move |env, (hits, explain)| {
+            let mut out = Object::new(env)?;
+            fill_hits(env, &mut out, &hits, params.include)?;
+            if let Some((explain, selected, searched)) = explain {
+                let ms = |time: Duration| time.as_secs_f64() * 1e3;
+                out.set("explain", explain_out(env, &explain, ms(selected), ms(searched))?)?;
+            }
+            value(env, out)
+        });
         Ok(promised)
     }
 
@@ -261,9 +280,12 @@ impl Database {
         let work = move |handle: &Handle, index: &asteroid_core::Index| {
             let queries = staged.take(handle, &watch)?.take_vectors();
             watch.control(handle, |control| {
+                let selection = select(index, args.filter.as_deref())?;
                 let mut lists = Vec::with_capacity(queries.len() / dim);
                 for run in queries.chunks(dim * QUERIES_PER_RUN) {
-                    lists.append(&mut index.search_many(run, &params, &Readers, control)?);
+                    let found =
+                        index.search_many_among(run, &params, selection.as_ref(), &Readers, control)?;
+                    lists.extend(found.into_iter().map(|(hits, _)| hits));
                 }
                 Ok(lists)
             })
@@ -272,26 +294,66 @@ impl Database {
         Ok(promised)
     }
 
-    /// The number of rows.
+    /// The number of rows, or of those that match a filter.
     #[napi]
-    pub fn count<'env>(&self, env: &'env Env) -> Promised<'env> {
+    pub fn count<'env>(
+        &self,
+        env: &'env Env,
+        filter: Option<String>,
+        abort: Option<&AbortFlag>,
+    ) -> Promised<'env> {
+        let watch = Watch::new(abort, None)?;
         let (pending, promised) = promise(env)?;
-        self.handle.read(false, pending, |_, index| index.count(), |env, n| value(env, n as f64));
+        let long = filter.is_some();
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            watch.control(handle, |control| match select(index, filter.as_deref())? {
+                Some(selection) => index.count_selected(&selection, control),
+                None => index.count(),
+            })
+        };
+        self.handle.read(long, pending, work, |env, n| value(env, n as f64));
+        Ok(promised)
+    }
+
+    /// Removes the rows that match a filter, all or none; their number.
+    #[napi]
+    pub fn delete_where<'env>(
+        &self,
+        env: &'env Env,
+        filter: String,
+        abort: Option<&AbortFlag>,
+    ) -> Promised<'env> {
+        let watch = Watch::new(abort, None)?;
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            let filter = Arc::new(Filter::parse(&filter)?);
+            watch.control(handle, |control| index.delete_where(&filter, control))
+        };
+        self.handle.write(true, pending, work, |env, n: u64| value(env, n as f64));
         Ok(promised)
     }
 
     /// A [`Scan`] over the rows committed now.
     #[napi]
-    pub fn scan<'env>(&self, env: &'env Env, payload: bool, vector: bool) -> Promised<'env> {
+    pub fn scan<'env>(
+        &self,
+        env: &'env Env,
+        payload: bool,
+        vector: bool,
+        filter: Option<String>,
+    ) -> Promised<'env> {
         let (pending, promised) = promise(env)?;
         let handle = Arc::clone(&self.handle);
         let include = Include { payload, vector };
         self.handle.read(
             false,
             pending,
-            |_, index| index.snapshot(),
-            move |env, snapshot| {
-                let at = Some((snapshot, 0));
+            move |_, index| match select(index, filter.as_deref())? {
+                Some(selection) => Ok(Source::Some(selection)),
+                None => Ok(Source::All(index.snapshot()?)),
+            },
+            move |env, source| {
+                let at = Some((source, 0));
                 value(env, Scan { handle, include, at: Arc::new(Mutex::new(at)) })
             },
         );
@@ -341,22 +403,35 @@ impl Database {
 pub struct Scan {
     handle: Arc<Handle>,
     include: Include,
-    at: Arc<Mutex<Option<(Snapshot, u32)>>>,
+    at: Arc<Mutex<Option<(Source, u32)>>>,
+}
+
+/// The rows that a scan goes through.
+enum Source {
+    All(Snapshot),
+    Some(Selection),
 }
 
 #[napi]
 impl Scan {
     /// The next rows, at most `limit`, as columns; null at the end.
     #[napi]
-    pub fn next<'env>(&self, env: &'env Env, limit: u32) -> Promised<'env> {
+    pub fn next<'env>(&self, env: &'env Env, limit: u32, abort: Option<&AbortFlag>) -> Promised<'env> {
+        let watch = Watch::new(abort, None)?;
         let (pending, promised) = promise(env)?;
         let include = self.include;
         let at = Arc::clone(&self.at);
-        let work = move |_: &Handle, index: &asteroid_core::Index| {
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
             let mut at = at.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some((snapshot, cursor)) = &*at else { return Ok(None) };
-            let (rows, next) = index.scan(snapshot, *cursor, limit as usize, include)?;
-            *at = next.and_then(|cursor| at.take().map(|(snapshot, _)| (snapshot, cursor)));
+            let Some((source, cursor)) = &*at else { return Ok(None) };
+            let limit = limit as usize;
+            let (rows, next) = match source {
+                Source::All(snapshot) => index.scan(snapshot, *cursor, limit, include)?,
+                Source::Some(selection) => watch.control(handle, |control| {
+                    index.scan_selected(selection, *cursor, limit, include, control)
+                })?,
+            };
+            *at = next.and_then(|cursor| at.take().map(|(source, _)| (source, cursor)));
             Ok(Some(rows))
         };
         self.handle.read(false, pending, work, move |env, rows| match rows {

@@ -4,6 +4,7 @@ use crate::database::Database;
 use crate::handle::Handle;
 use crate::pool;
 use crate::reply::{promise, to_napi, value};
+use asteroid_core::filter::terms::PathRules;
 use asteroid_core::{
     Durability, Error, LinkPolicy, Metric, OpenRequest, Options, Result, StoreKind, VectorStorage,
 };
@@ -52,6 +53,17 @@ pub(crate) struct OpenArgs {
     pub seed: Option<BigInt>,
     /// See the facade.
     pub threads: Option<u32>,
+    /// See the facade.
+    pub indexes: Option<IndexArgs>,
+}
+
+/// Which payload paths to index.
+#[napi(object, object_to_js = false)]
+pub(crate) struct IndexArgs {
+    /// Empty for all.
+    pub include: Vec<String>,
+    /// Not these.
+    pub exclude: Vec<String>,
 }
 
 impl OpenArgs {
@@ -114,6 +126,10 @@ impl OpenArgs {
                 durability,
                 read_only: self.read_only.unwrap_or(false),
                 link_policy,
+                indexes: self.indexes.as_ref().map(|paths| PathRules {
+                    include: paths.include.clone(),
+                    exclude: paths.exclude.clone(),
+                }),
             },
         })
     }

@@ -280,13 +280,7 @@ test('rows that are there, and rows that are not', async (t) => {
 
 test('what comes later says so', async (t) => {
   const db = await unchanged(t)
-  await rejects('UNSUPPORTED', () => db.deleteWhere({ a: 1 }), /later/)
   await rejects('UNSUPPORTED', () => db.compact(), /later/)
-  await rejects('UNSUPPORTED', () => db.count({ a: 1 }), /filter/)
-  await rejects('UNSUPPORTED', () => db.search(good, { filter: { a: 1 } }), /filter/)
-  await rejects('UNSUPPORTED', () => db.searchKnn(good, { filter: {} }), /filter/)
-  await rejects('UNSUPPORTED', () => db.searchMany([good], { filter: {} }), /filter/)
-  await rejects('UNSUPPORTED', () => db.scan({ filter: {} }).next(), /filter/)
   await rejects('UNSUPPORTED', () => open(':memory:', { dim: 4, quantization: 'sq8' }), /sq8/)
 })
 

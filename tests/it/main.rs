@@ -7,6 +7,8 @@ mod bytes;
 mod concurrent;
 mod crash;
 mod damage;
+mod filter;
+mod filtered;
 mod kill;
 mod kv;
 mod model;

@@ -7,7 +7,7 @@ mod search;
 mod select;
 
 pub(crate) use scratch::{Scratch, node_of_key, rank_of_key, sort_key};
-pub(crate) use search::{beam, greedy};
+pub(crate) use search::{Bridging, beam, bridged_beam, greedy};
 pub(crate) use select::select;
 
 use crate::Result;
@@ -23,7 +23,7 @@ pub(crate) trait Layer {
     /// Replaces `out` with the ordering keys of `nodes`, in order.
     fn ranks(&mut self, nodes: &[u32], out: &mut Vec<f32>) -> Result<()>;
     /// Whether `node` may be a result; one that may not only routes.
-    fn yields(&self, node: u32) -> bool;
+    fn yields(&mut self, node: u32) -> Result<bool>;
 }
 
 /// The level of a row, from a hash of its id: builds replay whatever the order of threads.

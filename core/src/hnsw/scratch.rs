@@ -21,6 +21,15 @@ pub(crate) fn node_of_key(key: u64) -> u32 {
     key as u32
 }
 
+/// What a walk did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Effort {
+    /// Vectors measured.
+    pub(crate) measured: u64,
+    /// Lists read.
+    pub(crate) lists: u64,
+}
+
 /// Reusable memory of one walk at a time.
 #[derive(Default)]
 pub(crate) struct Scratch {
@@ -31,6 +40,9 @@ pub(crate) struct Scratch {
     pub(crate) links: Vec<u32>,
     pub(crate) fresh: Vec<u32>,
     pub(crate) ranks: Vec<f32>,
+    pub(crate) bridges: Vec<u32>,
+    /// What the walk cost so far.
+    pub(crate) effort: Effort,
     visited: Vec<u16>,
     round: u16,
 }
@@ -40,6 +52,7 @@ impl Scratch {
     pub(crate) fn begin(&mut self) {
         self.candidates.clear();
         self.found.clear();
+        self.effort = Effort::default();
         self.round = self.round.wrapping_add(1);
         if self.round == 0 {
             self.visited.fill(0);

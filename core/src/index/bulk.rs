@@ -1,5 +1,6 @@
 //! The one-pass initial load: a whole graph by RNN-Descent, then one ordered write.
 
+use super::entries::Entries;
 use super::meta::Meta;
 use super::types::{Inserted, Rows};
 use super::{Index, Published};
@@ -105,13 +106,16 @@ impl Index {
 
         self.upper.load(&levels)?;
         for &(rep, twin) in &graph.twins {
+            Arc::make_mut(&mut crate::sync::lock(&self.chained)).insert(twin);
             let next = self.twins.ensure(rep)[0].load(Ordering::Acquire);
             self.twins.ensure(twin)[0].store(next, Ordering::Release);
             self.twins.ensure(rep)[0].store(twin + 1, Ordering::Release);
         }
         w.meta = meta;
         self.allocated.store(meta.next, Ordering::Release);
-        self.published.store(Arc::new(Published { seq: w.seq, slots: meta.committed, live: meta.live }));
+        self.publish(Published { seq: w.seq, slots: meta.committed, live: meta.live }, |live| {
+            live.insert_range(0..meta.committed);
+        });
         (control.progress)(count as u64, count as u64);
         Ok(Inserted { count: count as u64, first_id: rows.ids.is_none().then_some(0) })
     }
@@ -157,6 +161,21 @@ impl Index {
                 }
             }
             self.kv.apply(&batch)?;
+        }
+        // All rows that share index keys at once, so that each key is written once.
+        const SPAN: usize = crate::kv::postings::SPAN as usize;
+        for (first, rows_of_run) in (0..).step_by(SPAN).zip(graph.rows.chunks(SPAN)) {
+            let mut entries = Entries::default();
+            for (slot, &row) in (first..).zip(rows_of_run) {
+                if let Some(text) = rows.payloads.get(row as usize).and_then(Option::as_ref) {
+                    entries.add(slot, text, &self.rules)?;
+                }
+            }
+            let mut batch = Batch::default();
+            entries.put_into(&mut batch)?;
+            if !batch.is_empty() {
+                self.kv.apply(&batch)?;
+            }
         }
         // In the order of their keys: a store writes an ordered run far cheaper than a scattered one.
         let mut named: Vec<(u32, Slot)> = (0..).zip(&graph.rows).map(|(slot, &row)| (row, slot)).collect();

@@ -1,5 +1,6 @@
 //! The structural checker: walks everything and names what does not hold.
 
+use super::entries::terms_of;
 use super::types::{CheckReport, Problem};
 use super::{Index, Published, payload};
 use crate::kv::links::{self, TREE};
@@ -30,6 +31,7 @@ impl Index {
         };
         let named = check.ids()?;
         check.rows(&named)?;
+        check.entries_of_payloads(&named)?;
         let lists = check.lists()?;
         check.reachable(&lists)?;
         check.upper();
@@ -159,6 +161,46 @@ impl<'a> Check<'a> {
                 check.found("damaged_payload", id, error.message().to_string());
             }
         })
+    }
+
+    /// The index must say of every live row what its payload says. What it says of dead ones does not matter.
+    fn entries_of_payloads(&mut self, named: &HashMap<Slot, Id>) -> Result<()> {
+        let mut slots: Vec<Slot> = named.keys().copied().collect();
+        slots.sort_unstable();
+        // The rows that share index keys at a time.
+        for run in slots.chunk_by(|a, b| a >> 16 == b >> 16) {
+            let mut wanted: HashSet<(Vec<u8>, Slot)> = HashSet::new();
+            for page in run.chunks(PAGE) {
+                self.control.check()?;
+                for (text, &slot) in self.index.payloads_of(page)?.into_iter().zip(page) {
+                    // Damaged payloads are reported by themselves.
+                    let terms = text.and_then(|text| terms_of(&text, &self.index.rules).ok());
+                    wanted.extend(terms.into_iter().flatten().map(|term| (term.storage_key(), slot)));
+                }
+            }
+            let high = run.first().map_or(0, |slot| slot >> 16);
+            let mut stale: Vec<Slot> = Vec::new();
+            let walked = self.index.each_entry(&mut |term, base, rows| {
+                if base >> 16 != high {
+                    return;
+                }
+                for slot in rows.iter().filter(|slot| named.contains_key(slot)) {
+                    if !wanted.remove(&(term.to_vec(), slot)) {
+                        stale.push(slot);
+                    }
+                }
+            });
+            self.tolerate("damaged_posting", None, walked)?;
+            for slot in stale {
+                let detail = format!("the index has a value for slot {slot} that its payload lacks");
+                self.found("stale_posting", named.get(&slot), detail);
+            }
+            for (_, slot) in wanted {
+                let detail = format!("the index lacks a value of the payload of slot {slot}");
+                self.found("missing_posting", named.get(&slot), detail);
+            }
+        }
+        Ok(())
     }
 
     /// Every node's list must decode, stay within its cap and lead to nodes; tree edges must be mutual.

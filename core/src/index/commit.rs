@@ -5,7 +5,8 @@ use super::{Index, Published, record};
 use crate::graph::cache::Delta;
 use crate::graph::policy::{Form, LinkPolicy, PolicyState};
 use crate::kv::{Batch, Space, links, slot_key};
-use crate::{Code, Durability, Error, Result, Slot};
+use crate::{Code, Durability, Error, Result, Slot, sync};
+use roaring::RoaringBitmap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -69,16 +70,35 @@ impl Index {
         let meta = Meta { committed: meta.next, applied: w.seq + 1, ..meta };
         meta.put(&mut batch);
         self.append(w, first, rows, &batch)?;
+        let shown = w.meta.committed..meta.committed;
         w.meta = meta;
-        w.orphans.clear();
+        let orphans = std::mem::take(&mut w.orphans);
         self.overlay.absorb(&batch);
         link();
-        for slot in killed {
+        for &slot in &killed {
             self.died.ensure(slot)[0].store(w.seq, Ordering::Release);
         }
         self.allocated.store(meta.next, Ordering::Release);
-        self.published.store(Arc::new(Published { seq: w.seq, slots: meta.committed, live: meta.live }));
+        self.publish(Published { seq: w.seq, slots: meta.committed, live: meta.live }, |live| {
+            live.insert_range(shown);
+            orphans.iter().chain(&killed).for_each(|&slot| {
+                live.remove(slot);
+            });
+        });
         Ok(())
+    }
+
+    /// Shows a state to readers, and with it the rows that are visible in it.
+    pub(crate) fn publish(&self, state: Published, change: impl FnOnce(&mut RoaringBitmap)) {
+        let mut live = sync::lock(&self.live);
+        change(Arc::make_mut(&mut live));
+        self.published.store(Arc::new(state));
+    }
+
+    /// The published state and the rows that are visible in it.
+    pub(crate) fn state(&self) -> (Arc<Published>, Arc<RoaringBitmap>) {
+        let live = sync::lock(&self.live);
+        (self.published.load_full(), Arc::clone(&live))
     }
 
     /// Waits until the last record is as safe as the database promises. Called without the writer's turn, so that

@@ -68,7 +68,7 @@ impl Index {
         for level in (1..=plan.level.min(top)).rev() {
             let mut layer = Above { index: self, query: vector, level };
             node = greedy(&mut layer, node, scratch)?;
-            beam(&mut layer, &[node], ef, scratch, &mut || Ok(()))?;
+            beam(&mut layer, &[node], ef, u64::MAX, scratch, &mut || Ok(()))?;
             let found = take_found(scratch);
             node = found.first().map_or(node, |&(_, node)| node);
             plan.upper.push(found);
@@ -76,12 +76,12 @@ impl Index {
         plan.upper.reverse();
         let entry = self.upper.slot(node);
         let mut layer = Base::new(self, vector, Yield::Alive);
-        beam(&mut layer, &[entry], ef, scratch, &mut || Ok(()))?;
+        beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(()))?;
         plan.base = take_found(scratch);
         if plan.base.is_empty() {
             // Everything is deleted: link to tombstones rather than to nothing.
             layer.yielding(Yield::All);
-            beam(&mut layer, &[entry], ef, scratch, &mut || Ok(()))?;
+            beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(()))?;
             plan.base = take_found(scratch);
         }
         for &(rank, slot) in &plan.base {
@@ -346,6 +346,11 @@ impl Index {
             self.upper.offer_entry(node);
         }
         let (new, old): (Vec<_>, Vec<_>) = stage.twins.into_iter().partition(|&(slot, _)| slot >= first);
+        if !new.is_empty() {
+            // Every new row of a chain hangs behind another.
+            let mut chained = crate::sync::lock(&self.chained);
+            std::sync::Arc::make_mut(&mut chained).extend(new.iter().map(|&(slot, _)| slot));
+        }
         for (slot, next) in new.into_iter().chain(old) {
             self.twins.ensure(slot)[0].store(next.map_or(0, |next| next + 1), Ordering::Release);
         }

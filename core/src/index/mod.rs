@@ -7,21 +7,30 @@
 mod bulk;
 mod check;
 mod commit;
+mod entries;
+mod filtered;
 mod insert;
+mod lookup;
 mod meta;
 mod open;
 mod overlay;
 mod payload;
+mod plan;
 mod read;
 mod record;
+mod selection;
 mod types;
 mod walk;
 mod write;
 
 pub use bulk::BulkPhase;
-pub use types::{CheckReport, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats};
+pub use selection::Selection;
+pub use types::{
+    CheckReport, Explain, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats,
+};
 
 use crate::bytes::Bytes;
+use crate::filter::terms::PathRules;
 use crate::graph::cache::AdjacencyCache;
 use crate::graph::policy::Mix;
 use crate::graph::upper::Upper;
@@ -35,6 +44,7 @@ use crate::{Code, Config, Error, Options, Result, Slot, sync};
 use arc_swap::ArcSwap;
 use commit::Writer;
 use overlay::Overlay;
+use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -90,6 +100,13 @@ pub struct Index {
     /// Slots that have rows and links, committed or not.
     allocated: AtomicU32,
     published: ArcSwap<Published>,
+    /// The visible rows of the published state; changed together with it.
+    live: Mutex<Arc<RoaringBitmap>>,
+    /// Rows that are not nodes themselves but hang on a node with the same vector.
+    chained: Mutex<Arc<RoaringBitmap>>,
+    rules: PathRules,
+    calibration: plan::Calibration,
+    selections: selection::Recent,
     writer: Mutex<Writer>,
     scratches: Mutex<Vec<Scratch>>,
     closed: AtomicBool,

@@ -3,7 +3,7 @@
 use super::commit::Writer;
 use super::meta::Meta;
 use super::overlay::Overlay;
-use super::{Index, Published, Stores, record};
+use super::{Index, Published, Stores, entries, record};
 use crate::graph::cache::AdjacencyCache;
 use crate::graph::policy::{LinkPolicy, Mix};
 use crate::graph::upper::Upper;
@@ -14,6 +14,7 @@ use crate::table::Table;
 use crate::vectors::VectorFile;
 use crate::{Config, Error, Options, Result, Slot};
 use arc_swap::ArcSwap;
+use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +33,7 @@ impl Index {
             VectorFile::open(stores.vectors, config.dim, config.vector_storage, budget.vectors, stored.next)?;
         let (journal, meta) = recover(&*stores.kv, &vectors, stores.journal, stored, config.dim)?;
         vectors.expect_rows(meta.next)?;
+        let rules = entries::settle_rules(&*stores.kv, options.indexes.as_ref(), options.read_only)?;
 
         let policy = options.link_policy.unwrap_or(LinkPolicy::Eager);
         let index = Index {
@@ -54,6 +56,11 @@ impl Index {
                 slots: meta.committed,
                 live: meta.live,
             }),
+            live: Mutex::default(),
+            chained: Mutex::default(),
+            rules,
+            calibration: Default::default(),
+            selections: Default::default(),
             writer: Mutex::new(Writer::new(meta, budget.pending, policy)),
             scratches: Mutex::default(),
             closed: Default::default(),
@@ -81,18 +88,28 @@ impl Index {
             return Err(Error::corrupt("the graph has rows but no entry point"));
         }
         let mut failed = Ok(());
+        let mut live = RoaringBitmap::new();
+        live.insert_range(0..meta.committed);
         view.scan(Space::Dead, &Range::all(), &mut |key, _| {
-            let slot = known_slot(key, meta.next);
-            until_error(slot.map(|slot| self.died.ensure(slot)[0].store(1, Ordering::Release)), &mut failed)
+            let bury = |slot: Slot| {
+                self.died.ensure(slot)[0].store(1, Ordering::Release);
+                live.remove(slot);
+            };
+            until_error(known_slot(key, meta.next).map(bury), &mut failed)
         })?;
         failed?;
+        *crate::sync::lock(&self.live) = Arc::new(live);
         let mut failed = Ok(());
+        let mut chained = RoaringBitmap::new();
         view.scan(Space::Twins, &Range::all(), &mut |key, value| {
             let link = known_slot(key, meta.next).and_then(|slot| Ok((slot, known_slot(value, meta.next)?)));
-            let set =
-                |(slot, next): (Slot, Slot)| self.twins.ensure(slot)[0].store(next + 1, Ordering::Release);
+            let set = |(slot, next): (Slot, Slot)| {
+                self.twins.ensure(slot)[0].store(next + 1, Ordering::Release);
+                chained.insert(next);
+            };
             until_error(link.map(set), &mut failed)
         })?;
+        *crate::sync::lock(&self.chained) = Arc::new(chained);
         failed
     }
 }

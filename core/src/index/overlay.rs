@@ -7,7 +7,7 @@ use crate::kv::{Batch, Flow, Kv, Op, Range, Space};
 use crate::{Result, sync};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::RwLock;
+use std::sync::{RwLock, RwLockReadGuard};
 
 type Entry = (Vec<u8>, Vec<u8>);
 type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -18,17 +18,48 @@ pub(crate) struct Overlay(RwLock<Inner>);
 #[derive(Default)]
 struct Inner {
     spaces: [Entries; Space::ALL.len()],
+    /// Operands for index entries of the store, joined per key.
+    postings: BTreeMap<Vec<u8>, Vec<u8>>,
     bytes: u64,
+    era: Era,
+}
+
+/// Tells whether two reads saw one state of the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Era {
+    /// How often the overlay was emptied into the store.
+    cleared: u64,
+    /// How often entries of rows that readers may know were changed.
+    edited: u64,
 }
 
 impl Overlay {
-    /// Takes in puts and deletes; adjacency passes by.
+    /// Takes in puts, deletes and index operands; adjacency passes by.
     pub(crate) fn absorb(&self, batch: &Batch) {
         let mut inner = sync::write(&self.0);
+        let touches = |wanted| {
+            let mut ops = batch.ops().iter();
+            ops.any(|op| matches!(op, Op::Put(space, ..) | Op::Delete(space, _) if *space == wanted))
+        };
+        // New rows come with their names; a payload without one belongs to a row that was there.
+        if touches(Space::Payloads) && !touches(Space::Slots) {
+            inner.era.edited += 1;
+        }
         for op in batch.ops() {
             let (space, key, value) = match op {
                 Op::Put(space, key, value) => (*space, key, Some(value)),
                 Op::Delete(space, key) => (*space, key, None),
+                Op::Merge(Space::Postings, key, operand) => {
+                    inner.bytes += operand.len() as u64;
+                    match inner.postings.get_mut(key) {
+                        Some(pending) => pending.extend_from_slice(operand),
+                        None => {
+                            inner.bytes += (key.len() + 96) as u64;
+                            inner.postings.insert(key.clone(), operand.clone());
+                        }
+                    }
+                    continue;
+                }
                 Op::DeleteRange(..) | Op::Merge(..) => continue,
             };
             if space != Space::Links {
@@ -38,7 +69,7 @@ impl Overlay {
         }
     }
 
-    /// Everything waiting, as puts and deletes in key order.
+    /// Everything waiting, in key order.
     pub(crate) fn to_batch(&self) -> Batch {
         let inner = sync::read(&self.0);
         let mut batch = Batch::default();
@@ -50,12 +81,22 @@ impl Overlay {
                 }
             }
         }
+        for (key, operand) in &inner.postings {
+            batch.merge(Space::Postings, key.clone(), operand.clone());
+        }
         batch
     }
 
     /// Forgets everything: the store has it now.
     pub(crate) fn clear(&self) {
-        *sync::write(&self.0) = Inner::default();
+        let mut inner = sync::write(&self.0);
+        let era = Era { cleared: inner.era.cleared + 1, ..inner.era };
+        *inner = Inner { era, ..Inner::default() };
+    }
+
+    /// Keeps everything as it is until the guard goes: writers wait.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        Held(sync::read(&self.0))
     }
 
     /// Bytes waiting, roughly.
@@ -182,5 +223,22 @@ mod tests {
                     .all(|(key, value)| value[0] == if key[0] == 95 || key[0] == 200 { 2 } else { 1 })
             );
         }
+    }
+}
+
+/// The overlay, standing still.
+pub(crate) struct Held<'a>(RwLockReadGuard<'a, Inner>);
+
+impl Held<'_> {
+    pub(crate) fn era(&self) -> Era {
+        self.0.era
+    }
+
+    /// The index operands that wait for keys in `range`.
+    pub(crate) fn postings(&self, range: &Range) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
+        let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = (Bound::Included(&range.start), end);
+        // An empty range would panic.
+        (!range.is_empty()).then(|| self.0.postings.range::<Vec<u8>, _>(bounds)).into_iter().flatten()
     }
 }

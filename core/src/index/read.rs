@@ -90,7 +90,7 @@ impl Index {
         key.as_deref().map(Id::from_key).transpose()
     }
 
-    fn ids_of(&self, slots: &[Slot]) -> Result<Vec<Id>> {
+    pub(crate) fn ids_of(&self, slots: &[Slot]) -> Result<Vec<Id>> {
         let keys: Vec<Vec<u8>> = slots.iter().map(|&slot| slot_key(slot).to_vec()).collect();
         let values = self.overlay.get_many(&*self.kv, Space::Slots, &keys)?;
         let named = values.iter().zip(slots).map(|(value, slot)| match value {
@@ -110,7 +110,7 @@ impl Index {
         texts.collect()
     }
 
-    fn rows(&self, named: Vec<(Slot, Id)>, include: Include) -> Result<Vec<Row>> {
+    pub(crate) fn rows(&self, named: Vec<(Slot, Id)>, include: Include) -> Result<Vec<Row>> {
         let slots: Vec<Slot> = named.iter().map(|&(slot, _)| slot).collect();
         let mut payloads = if include.payload { self.payloads_of(&slots)? } else { Vec::new() }.into_iter();
         let rows = named.into_iter().map(|(slot, id)| {

@@ -67,6 +67,32 @@ impl Default for SearchParams {
     }
 }
 
+/// How a search was answered, for people who wonder why it took its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Explain {
+    /// `walk` (no filter), or with one `none` (nothing matches), `scan` (every match was measured), `bridge` (a walk
+    /// over the matches alone) or `sweep` (a walk over all rows that keeps the matches).
+    pub plan: &'static str,
+    /// Whether a walk found too little, so that a scan followed.
+    pub fell_back: bool,
+    /// Visible rows.
+    pub rows: u64,
+    /// Rows that match; an estimate unless `exact`.
+    pub matches: u64,
+    /// Whether `matches` was counted.
+    pub exact: bool,
+    /// Rows that the index could not decide on.
+    pub undecided: u64,
+    /// Vectors measured.
+    pub measured: u64,
+    /// Adjacency lists read.
+    pub lists: u64,
+    /// Payloads read to see whether they match.
+    pub checked: u64,
+    /// What the planner expected of each plan, in vectors measured: scan, bridge, sweep.
+    pub costs: [f64; 3],
+}
+
 /// One row found by a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {

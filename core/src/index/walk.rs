@@ -1,6 +1,9 @@
 //! The graph's layers as the algorithms ask for them, and searching.
 
-use super::types::{Hit, SearchParams};
+use super::filtered::Selected;
+use super::plan::Plan;
+use super::selection::Selection;
+use super::types::{Explain, Hit, SearchParams};
 use super::{Index, Published};
 use crate::graph::upper::Node;
 use crate::hnsw::{Layer, Scratch, beam, greedy, node_of_key, rank_of_key, sort_key};
@@ -21,6 +24,8 @@ const AHEAD: usize = 4;
 pub(crate) enum Yield<'a> {
     /// Rows of a committed state.
     Visible(&'a Published),
+    /// Rows that match a filter.
+    Selected(&'a Selected<'a>),
     /// Rows that are not dead, committed or not: what a new row links to.
     Alive,
     /// Every node: the last resort of an insert among tombstones.
@@ -31,7 +36,7 @@ pub(crate) enum Yield<'a> {
 pub(crate) struct Base<'a> {
     index: &'a Index,
     query: &'a [f32],
-    yields: Yield<'a>,
+    pub(crate) yields: Yield<'a>,
     view: Option<(u64, Box<dyn Read + 'a>)>,
 }
 
@@ -59,12 +64,13 @@ impl Layer for Base<'_> {
         self.index.ranks(self.query, nodes.iter().copied(), out)
     }
 
-    fn yields(&self, node: u32) -> bool {
-        match self.yields {
+    fn yields(&mut self, node: u32) -> Result<bool> {
+        Ok(match self.yields {
+            Yield::Selected(selected) => return selected.has(node),
             Yield::Visible(state) => self.index.chain(node).any(|slot| self.index.visible(state, slot)),
             Yield::Alive => self.index.chain(node).any(|slot| self.index.death(slot).is_none()),
             Yield::All => true,
-        }
+        })
     }
 }
 
@@ -85,8 +91,8 @@ impl Layer for Above<'_> {
         self.index.ranks(self.query, nodes.iter().map(|&node| self.index.upper.slot(node)), out)
     }
 
-    fn yields(&self, _node: u32) -> bool {
-        true
+    fn yields(&mut self, _node: u32) -> Result<bool> {
+        Ok(true)
     }
 }
 
@@ -101,7 +107,12 @@ impl Index {
 
     /// Replaces `out` with the ordering keys of `slots`. Rows are random accesses to memory, so each is asked for a few
     /// steps before it is measured.
-    fn ranks(&self, query: &[f32], slots: impl Iterator<Item = Slot>, out: &mut Vec<f32>) -> Result<()> {
+    pub(crate) fn ranks(
+        &self,
+        query: &[f32],
+        slots: impl Iterator<Item = Slot>,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
         out.clear();
         let mut ahead: [Option<RowRef>; AHEAD] = [const { None }; AHEAD];
         let mut at = 0;
@@ -181,12 +192,55 @@ impl Index {
     /// neighbours with high probability; `ef_search` trades time for it. Distances are exact.
     /// Fails with `DIMENSION_MISMATCH`, `INVALID_ARGUMENT`, `ABORTED`, or `CORRUPT` naming the damaged row.
     pub fn search(&self, query: &[f32], params: &SearchParams, control: &Control<'_>) -> Result<Vec<Hit>> {
+        Ok(self.search_among(query, params, None, control)?.0)
+    }
+
+    /// [`Index::search`] among the rows of `selection`, where one is given: always min(k, matches - offset) hits, at
+    /// the same recall. Also tells how that was done.
+    pub fn search_among(
+        &self,
+        query: &[f32],
+        params: &SearchParams,
+        selection: Option<&Selection>,
+        control: &Control<'_>,
+    ) -> Result<(Vec<Hit>, Explain)> {
+        self.search_by(query, params, selection, None, control)
+    }
+
+    /// [`Index::search_among`] by the plan of that name (see [`Explain::plan`]) instead of the cheapest: to see what
+    /// it would have cost. `INVALID_ARGUMENT` for no known plan.
+    pub fn search_by_plan(
+        &self,
+        query: &[f32],
+        params: &SearchParams,
+        selection: &Selection,
+        plan: &str,
+        control: &Control<'_>,
+    ) -> Result<(Vec<Hit>, Explain)> {
+        let plan = [Plan::Scan, Plan::Bridge, Plan::Sweep].into_iter().find(|known| known.name() == plan);
+        let plan = plan.ok_or_else(|| Error::invalid("a plan is one of scan, bridge, sweep"))?;
+        self.search_by(query, params, Some(selection), Some(plan), control)
+    }
+
+    fn search_by(
+        &self,
+        query: &[f32],
+        params: &SearchParams,
+        selection: Option<&Selection>,
+        forced: Option<Plan>,
+        control: &Control<'_>,
+    ) -> Result<(Vec<Hit>, Explain)> {
         self.reading()?;
         self.validate_search(query, params)?;
-        let state = self.published.load_full();
-        let wanted = (params.k + params.offset).min(usize::try_from(state.live).unwrap_or(usize::MAX));
-        let found =
-            self.with_scratch(|scratch| self.nearest(&state, query, wanted, params, control, scratch))?;
+        let (found, explain) = self.with_scratch(|scratch| match selection {
+            Some(selection) => self.nearest_selected(query, params, selection, forced, control, scratch),
+            None => {
+                let state = self.published.load_full();
+                let wanted =
+                    (params.k + params.offset).min(usize::try_from(state.live).unwrap_or(usize::MAX));
+                self.nearest(&state, query, wanted, params, control, scratch)
+            }
+        })?;
         let near = |rank| params.max_distance.is_none_or(|limit| self.config.metric.distance(rank) <= limit);
         let rows: Vec<(Slot, f32)> = found
             .into_iter()
@@ -194,7 +248,7 @@ impl Index {
             .map(|key| (node_of_key(key), rank_of_key(key)))
             .filter(|&(_, rank)| near(rank))
             .collect();
-        self.hits(&rows, params.include)
+        Ok((self.hits(&rows, params.include)?, explain))
     }
 
     /// [`Index::search`] for many queries (`q * dim` numbers), spread over `pool`; answers in their order.
@@ -205,6 +259,19 @@ impl Index {
         pool: &dyn Pool,
         control: &Control<'_>,
     ) -> Result<Vec<Vec<Hit>>> {
+        let found = self.search_many_among(queries, params, None, pool, control)?;
+        Ok(found.into_iter().map(|(hits, _)| hits).collect())
+    }
+
+    /// [`Index::search_among`] for many queries (`q * dim` numbers), spread over `pool`; answers in their order.
+    pub fn search_many_among(
+        &self,
+        queries: &[f32],
+        params: &SearchParams,
+        selection: Option<&Selection>,
+        pool: &dyn Pool,
+        control: &Control<'_>,
+    ) -> Result<Vec<(Vec<Hit>, Explain)>> {
         self.reading()?;
         let dim = self.config.dim as usize;
         if !queries.len().is_multiple_of(dim) {
@@ -217,10 +284,12 @@ impl Index {
             self.validate_search(query, params).map_err(|error| error.at(format!("query {i}")))?;
         }
         let count = queries.len() / dim;
-        let results: Vec<Mutex<Result<Vec<Hit>>>> = (0..count).map(|_| Mutex::new(Ok(Vec::new()))).collect();
+        let results: Vec<Mutex<Result<(Vec<Hit>, Explain)>>> =
+            (0..count).map(|_| Mutex::new(Ok(Default::default()))).collect();
         pool.for_each(count, &|i| {
-            let found =
-                control.check().and_then(|()| self.search(&queries[i * dim..][..dim], params, control));
+            let found = control
+                .check()
+                .and_then(|()| self.search_among(&queries[i * dim..][..dim], params, selection, control));
             *sync::lock(&results[i]) = found;
         });
         results.into_iter().map(|result| result.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
@@ -254,19 +323,31 @@ impl Index {
         params: &SearchParams,
         control: &Control<'_>,
         scratch: &mut Scratch,
-    ) -> Result<Vec<u64>> {
+    ) -> Result<(Vec<u64>, Explain)> {
+        let mut explain = Explain {
+            plan: "walk",
+            rows: state.live,
+            matches: state.live,
+            exact: true,
+            ..Explain::default()
+        };
         if wanted == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), explain));
         }
         let ef = params.ef_search.max(wanted);
         if self.scan_is_cheaper(state, ef) {
-            return self.scan_nearest(state, query, wanted, control);
+            explain.plan = "scan";
+            explain.measured = state.live;
+            return Ok((self.scan_nearest(state, query, wanted, control)?, explain));
         }
         let mut keys = Vec::new();
         if let Some(node) = self.descend(query, 1, scratch)? {
             let mut layer = Base::new(self, query, Yield::Visible(state));
             let entry = self.upper.slot(node);
-            beam(&mut layer, &[entry], ef, scratch, &mut || control.check())?;
+            beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || control.check())?;
+            self.calibration.note(ef, scratch.effort.measured);
+            explain.measured = scratch.effort.measured;
+            explain.lists = scratch.effort.lists;
             let mut found = std::mem::take(&mut scratch.found).into_sorted_vec();
             for &key in &found {
                 let rows = self.chain(node_of_key(key)).filter(|&slot| self.visible(state, slot));
@@ -279,9 +360,11 @@ impl Index {
             scratch.found = BinaryHeap::from(found);
         }
         if keys.len() < wanted {
-            return self.scan_nearest(state, query, wanted, control);
+            explain.fell_back = true;
+            explain.measured += state.live;
+            keys = self.scan_nearest(state, query, wanted, control)?;
         }
-        Ok(keys)
+        Ok((keys, explain))
     }
 
     /// Whether measuring every row costs less than a walk: a pool of half the rows, or rows scattered among so many

@@ -1,6 +1,7 @@
 //! The calls that change rows.
 
 use super::commit::{Commit, Writer};
+use super::entries::Entries;
 use super::insert::{Linked, Plan, Stage};
 use super::meta::Meta;
 use super::types::{Inserted, Mode, Rows};
@@ -8,7 +9,7 @@ use super::{Index, payload};
 use crate::kv::{Batch, Space, slot_key};
 use crate::{Code, Control, Error, Id, Pool, Result, Serial, Slot, sync};
 use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 /// Rows planned against one state of the graph. Fixed, so that a build does not depend on the number of threads.
 const CHUNK: usize = 64;
@@ -90,21 +91,26 @@ impl Index {
 
     /// Deletes rows in one commit; answers how many were there.
     pub fn delete_many(&self, ids: &[Id]) -> Result<u64> {
-        let mut w = self.writing()?;
+        let w = self.writing()?;
         let mut distinct = HashSet::new();
         let ids: Vec<Id> = ids.iter().filter(|id| distinct.insert(*id)).cloned().collect();
         let slots = self.slots_of(&ids)?;
-        let mut batch = Batch::default();
-        let mut killed = Vec::new();
-        for (id, slot) in ids.iter().zip(slots) {
-            if let Some(slot) = slot {
-                batch.delete(Space::Ids, id.to_key());
-                killed.push(slot);
-            }
-        }
-        if killed.is_empty() {
+        let rows = ids.iter().zip(slots).filter_map(|(id, slot)| Some((id.to_key(), slot?)));
+        self.delete_rows(w, rows.collect())
+    }
+
+    /// Deletes rows, by id key and slot, in one commit.
+    pub(crate) fn delete_rows(
+        &self,
+        mut w: MutexGuard<'_, Writer>,
+        rows: Vec<(Vec<u8>, Slot)>,
+    ) -> Result<u64> {
+        if rows.is_empty() {
             return Ok(0);
         }
+        let mut batch = Batch::default();
+        let (keys, killed): (Vec<Vec<u8>>, Vec<Slot>) = rows.into_iter().unzip();
+        keys.into_iter().for_each(|key| batch.delete(Space::Ids, key));
         self.make_room(&mut w)?;
         let meta = Meta { live: w.meta.live.saturating_sub(killed.len() as u64), ..w.meta };
         let count = killed.len() as u64;
@@ -138,10 +144,14 @@ impl Index {
         let slot = self.slot_or_missing(id)?;
         let old = self.payloads_of(&[slot])?.pop().flatten();
         let mut batch = Batch::default();
-        match change(old.as_deref())? {
+        let new = change(old.as_deref())?;
+        let mut entries = Entries::default();
+        entries.replace(slot, old.as_deref(), new.as_deref(), &self.rules)?;
+        match new {
             Some(text) => batch.put(Space::Payloads, slot_key(slot), text),
             None => batch.delete(Space::Payloads, slot_key(slot)),
         }
+        entries.merge_into(&mut batch);
         self.make_room(&mut w)?;
         let meta = w.meta;
         self.commit(&mut w, Commit { first: 0, rows: &[], batch, meta, killed: Vec::new() }, || ())?;
@@ -275,7 +285,7 @@ impl Index {
         let mut meta = Meta { next: first + chunk.len() as u32, ..w.meta };
         match commit {
             Some((rows, start)) => {
-                let killed = name_rows(rows, start, &mut meta, &mut batch);
+                let killed = self.name_rows(rows, start, &mut meta, &mut batch)?;
                 let commit = Commit { first, rows: vectors, batch, meta, killed };
                 self.commit(w, commit, || self.install(stage, first))
             }
@@ -291,22 +301,31 @@ impl Index {
             }
         }
     }
-}
 
-/// Gives rows their ids and payloads; answers with the slots that they replace.
-fn name_rows(rows: &[NewRow], start: Slot, meta: &mut Meta, batch: &mut Batch) -> Vec<Slot> {
-    let mut killed = Vec::new();
-    for (slot, row) in (start..).zip(rows) {
-        batch.put(Space::Ids, row.key.clone(), slot_key(slot));
-        batch.put(Space::Slots, slot_key(slot), row.key.clone());
-        if let Some(payload) = &row.payload {
-            batch.put(Space::Payloads, slot_key(slot), payload.as_bytes());
+    /// Gives rows their ids, payloads and index entries; answers with the slots that they replace.
+    fn name_rows(
+        &self,
+        rows: &[NewRow],
+        start: Slot,
+        meta: &mut Meta,
+        batch: &mut Batch,
+    ) -> Result<Vec<Slot>> {
+        let mut killed = Vec::new();
+        let mut entries = Entries::default();
+        for (slot, row) in (start..).zip(rows) {
+            batch.put(Space::Ids, row.key.clone(), slot_key(slot));
+            batch.put(Space::Slots, slot_key(slot), row.key.clone());
+            if let Some(payload) = &row.payload {
+                batch.put(Space::Payloads, slot_key(slot), payload.as_bytes());
+                entries.add(slot, payload, &self.rules)?;
+            }
+            killed.extend(row.old);
         }
-        killed.extend(row.old);
+        entries.merge_into(batch);
+        meta.next_id = meta.next_id.max(next_id(rows.iter().map(|row| &row.id)));
+        meta.live += (rows.len() - killed.len()) as u64;
+        Ok(killed)
     }
-    meta.next_id = meta.next_id.max(next_id(rows.iter().map(|row| &row.id)));
-    meta.live += (rows.len() - killed.len()) as u64;
-    killed
 }
 
 /// The id that follows the largest of these that the database could have given.

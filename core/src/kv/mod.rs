@@ -6,6 +6,7 @@
 mod batch;
 pub mod links;
 mod mem;
+pub mod postings;
 
 pub use batch::{Batch, Op};
 pub use mem::MemKv;
@@ -33,11 +34,13 @@ pub enum Space {
     Upper = 6,
     /// Slot to the next slot that holds a bit-identical vector. No merges.
     Twins = 7,
+    /// Term of payloads and upper half of slots to the lower halves. Merges with [`postings::fold`].
+    Postings = 8,
 }
 
 impl Space {
     /// Every space, in key order.
-    pub const ALL: [Space; 8] = [
+    pub const ALL: [Space; 9] = [
         Space::Meta,
         Space::Ids,
         Space::Slots,
@@ -46,6 +49,7 @@ impl Space {
         Space::Links,
         Space::Upper,
         Space::Twins,
+        Space::Postings,
     ];
 
     /// A short stable name: stores use it for tables and column families.
@@ -59,6 +63,7 @@ impl Space {
             Space::Links => "links",
             Space::Upper => "upper",
             Space::Twins => "twins",
+            Space::Postings => "postings",
         }
     }
 
@@ -74,6 +79,7 @@ impl Space {
     pub fn fold(self, base: Option<&[u8]>, operands: &[&[u8]]) -> Result<Option<Vec<u8>>> {
         match self {
             Space::Links => links::fold(base, operands),
+            Space::Postings => postings::fold(base, operands),
             _ => Err(no_merges(self)),
         }
     }
@@ -81,7 +87,7 @@ impl Space {
     /// One operand that acts as `first` followed by `second`.
     pub fn combine(self, first: &[u8], second: &[u8]) -> Result<Vec<u8>> {
         match self {
-            Space::Links => Ok([first, second].concat()),
+            Space::Links | Space::Postings => Ok([first, second].concat()),
             _ => Err(no_merges(self)),
         }
     }

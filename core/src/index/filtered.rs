@@ -1,0 +1,365 @@
+//! Searching, reading and deleting among the rows of a [`Selection`].
+
+use super::plan::{self, Inputs, Plan};
+use super::selection::{Selection, Sets};
+use super::types::{Explain, Include, Row};
+use super::walk::{Base, Yield};
+use super::{Index, SearchParams};
+use crate::filter::Filter;
+use crate::hnsw::{Bridging, Layer, Scratch, beam, bridged_beam, node_of_key, rank_of_key, sort_key};
+use crate::{Control, Result, Slot};
+use roaring::RoaringBitmap;
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+/// Matches that a walk over them begins at.
+const SEEDS: u64 = 32;
+/// Where the matches are away from the query, the nearest lie in several directions: so many times the pool and the
+/// seeds find them, and a scan may cost so many times a common bridged walk.
+const AWAY_EF: usize = 3;
+const AWAY_SEEDS: u64 = 4;
+const AWAY_COST: f64 = 2.0;
+/// Times the expected cost at which a sweep gives up: the matches are not where the query is.
+const PATIENCE: f64 = 2.5;
+/// Rows measured between two looks at the caller's signal.
+const RUN: usize = 1024;
+/// Vectors that could be measured in the time it takes to read and match one payload.
+const CHECK: f64 = 40.0;
+
+/// A selection as one search sees it.
+pub(crate) struct Selected<'a> {
+    index: &'a Index,
+    filter: &'a Filter,
+    sets: Arc<Sets>,
+    /// Whether rows hang on nodes with the same vector at all.
+    chains: bool,
+    /// What a closer look said.
+    looked: RefCell<HashMap<Slot, bool>>,
+}
+
+impl<'a> Selected<'a> {
+    fn new(index: &'a Index, selection: &'a Selection, chained: &RoaringBitmap) -> Self {
+        Selected {
+            index,
+            filter: &selection.filter,
+            sets: Arc::clone(selection.sets()),
+            chains: !chained.is_empty(),
+            looked: RefCell::default(),
+        }
+    }
+
+    /// Whether a row at `node` may match.
+    pub(crate) fn may_have(&self, node: Slot) -> bool {
+        let possible = self.sets.possible();
+        possible.contains(node)
+            || self.chains && self.index.chain(node).skip(1).any(|slot| possible.contains(slot))
+    }
+
+    /// Whether a row at `node` matches.
+    pub(crate) fn has(&self, node: Slot) -> Result<bool> {
+        if self.has_slot(node)? {
+            return Ok(true);
+        }
+        if self.chains {
+            for slot in self.index.chain(node).skip(1) {
+                if self.has_slot(slot)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the row matches.
+    fn has_slot(&self, slot: Slot) -> Result<bool> {
+        if self.sets.sure.contains(slot) {
+            return Ok(true);
+        }
+        if !self.sets.unsure.contains(slot) {
+            return Ok(false);
+        }
+        if let Some(&known) = self.looked.borrow().get(&slot) {
+            return Ok(known);
+        }
+        let matches = self.index.matches(self.filter, &[slot])?.contains(&true);
+        self.looked.borrow_mut().insert(slot, matches);
+        Ok(matches)
+    }
+}
+
+impl Bridging for Base<'_> {
+    fn member(&self, node: u32) -> bool {
+        match self.yields {
+            Yield::Selected(selected) => selected.may_have(node),
+            _ => true,
+        }
+    }
+}
+
+/// Whether there are far fewer members around `entry` than the part of all rows that they are.
+fn is_away(layer: &mut Base<'_>, entry: Slot, part: f64) -> Result<bool> {
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    layer.links(entry, &[], &mut near)?;
+    let (mut members, mut nodes) = (0u32, 0u32);
+    for &node in &near {
+        layer.links(node, &[], &mut far)?;
+        nodes += far.len() as u32;
+        members += far.iter().filter(|&&node| layer.member(node)).count() as u32;
+    }
+    Ok(f64::from(members) < f64::from(nodes) * part / 4.0)
+}
+
+/// One filtered search.
+struct Search<'a> {
+    index: &'a Index,
+    query: &'a [f32],
+    wanted: usize,
+    ef: usize,
+    control: &'a Control<'a>,
+    selected: Selected<'a>,
+    chained: Arc<RoaringBitmap>,
+    explain: Explain,
+}
+
+impl Index {
+    /// The `wanted` nearest rows of `selection` as ascending sort keys; fewer only where there are fewer.
+    pub(crate) fn nearest_selected(
+        &self,
+        query: &[f32],
+        params: &SearchParams,
+        selection: &Selection,
+        forced: Option<Plan>,
+        control: &Control<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<u64>, Explain)> {
+        let sets = Arc::clone(selection.sets());
+        let possible = sets.possible().len();
+        let rows = selection.state.live;
+        let part = if sets.unsure.is_empty() { 1.0 } else { self.guess(selection)? };
+        let guessed = sets.sure.len() + (sets.unsure.len() as f64 * part).round() as u64;
+        let mut explain = Explain {
+            plan: "none",
+            rows,
+            matches: guessed,
+            exact: sets.unsure.is_empty(),
+            undecided: sets.unsure.len(),
+            ..Explain::default()
+        };
+        if possible == 0 {
+            return Ok((Vec::new(), explain));
+        }
+        let wanted = (params.k + params.offset).min(usize::try_from(possible).unwrap_or(usize::MAX));
+        let ef = params.ef_search.max(wanted);
+        // Of the rows that may match, this part does.
+        let dense = (guessed as f64 / possible as f64).clamp(1e-6, 1.0);
+        let looks = if sets.unsure.is_empty() { 0.0 } else { CHECK };
+        let (mut plan, mut costs) = plan::choose(Inputs {
+            rows: rows as f64,
+            matches: possible as f64,
+            ef: ef as f64 / dense,
+            links: f64::from(self.config.m_max0),
+            per_place: self.calibration.per_place(),
+        });
+        costs[0] += looks * (wanted as f64 / dense).min(sets.unsure.len() as f64);
+        costs[1] += looks * ef as f64 / dense;
+        costs[2] += looks * ef as f64 / dense;
+        plan = forced.unwrap_or(plan);
+        explain.costs = costs;
+        explain.plan = plan.name();
+        let chained = Arc::clone(&crate::sync::lock(&self.chained));
+        let selected = Selected::new(self, selection, &chained);
+        let mut search = Search { index: self, query, wanted, ef, control, selected, chained, explain };
+        let keys = search.run(plan, scratch)?;
+        search.explain.checked += search.selected.looked.borrow().len() as u64;
+        Ok((keys, search.explain))
+    }
+}
+
+impl Search<'_> {
+    fn run(&mut self, plan: Plan, scratch: &mut Scratch) -> Result<Vec<u64>> {
+        let mut found = match plan {
+            Plan::Scan => None,
+            Plan::Bridge => self.bridge(scratch)?,
+            Plan::Sweep => self.sweep(scratch)?,
+        };
+        if found.is_none() && plan == Plan::Sweep {
+            self.explain.fell_back = true;
+            found = self.bridge(scratch)?;
+        }
+        match found {
+            Some(keys) => Ok(keys),
+            None => {
+                self.explain.fell_back |= plan != Plan::Scan;
+                self.scan()
+            }
+        }
+    }
+
+    /// Measures every row that may match and takes the nearest that do.
+    fn scan(&mut self) -> Result<Vec<u64>> {
+        let sets = Arc::clone(&self.selected.sets);
+        let sure = sets.unsure.is_empty();
+        let mut best: BinaryHeap<u64> = BinaryHeap::new();
+        let mut all: Vec<Reverse<u64>> = Vec::new();
+        let mut ranks = Vec::with_capacity(RUN);
+        let mut slots = sets.possible().iter();
+        loop {
+            self.control.check()?;
+            let run: Vec<Slot> = slots.by_ref().take(RUN).collect();
+            if run.is_empty() {
+                break;
+            }
+            self.index.ranks(self.query, run.iter().copied(), &mut ranks)?;
+            self.explain.measured += run.len() as u64;
+            for (&slot, &rank) in run.iter().zip(&ranks) {
+                let key = sort_key(rank, slot);
+                if !sure {
+                    all.push(Reverse(key));
+                } else if best.len() < self.wanted {
+                    best.push(key);
+                } else if best.peek().is_some_and(|&worst| key < worst) {
+                    best.pop();
+                    best.push(key);
+                }
+            }
+        }
+        if sure {
+            return Ok(best.into_sorted_vec());
+        }
+        // Nearest first, so that no payload is read that cannot matter.
+        let mut heap = BinaryHeap::from(all);
+        let mut keys = Vec::with_capacity(self.wanted);
+        while keys.len() < self.wanted
+            && let Some(Reverse(key)) = heap.pop()
+        {
+            if heap.len().is_multiple_of(64) {
+                self.control.check()?;
+            }
+            if self.selected.has_slot(node_of_key(key))? {
+                keys.push(key);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Walks over the matches. `None` where that found too little or cost too much.
+    fn bridge(&mut self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
+        let Some(node) = self.index.descend(self.query, 1, scratch)? else { return Ok(None) };
+        let entry = self.index.upper.slot(node);
+        let sets = Arc::clone(&self.selected.sets);
+        let possible = sets.possible();
+        let count = possible.len();
+        let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
+        let (mut ef, mut seeds) = (self.ef, SEEDS);
+        if is_away(&mut layer, entry, count as f64 / self.explain.rows.max(1) as f64)? {
+            if self.explain.costs[0] <= AWAY_COST * self.explain.costs[1] {
+                return Ok(None);
+            }
+            (ef, seeds) = (ef * AWAY_EF, seeds * AWAY_SEEDS);
+        }
+        let seeds = seeds.min(count);
+        let seeds = (0..seeds).filter_map(|i| possible.select((i * count / seeds) as u32));
+        let seeds: Vec<Slot> = seeds.filter(|&seed| !self.chained.contains(seed)).collect();
+        let control = self.control;
+        let mut stop = || control.check();
+        let ended = bridged_beam(&mut layer, entry, &seeds, ef, count, scratch, &mut stop)?;
+        drop(layer);
+        self.note(scratch);
+        // A pool that stayed short says that the matches do not hang together.
+        let short = (scratch.found.len() as u64) < count.min(self.ef as u64);
+        if ended && !short { self.collect(scratch) } else { Ok(None) }
+    }
+
+    /// Walks over everything. `None` where that found too little or cost too much.
+    fn sweep(&mut self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
+        let Some(node) = self.index.descend(self.query, 1, scratch)? else { return Ok(None) };
+        let entry = self.index.upper.slot(node);
+        let most = (self.explain.costs[2] * PATIENCE).max(4096.0) as u64;
+        let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
+        let control = self.control;
+        let ended = beam(&mut layer, &[entry], self.ef, most, scratch, &mut || control.check())?;
+        drop(layer);
+        self.note(scratch);
+        if ended { self.collect(scratch) } else { Ok(None) }
+    }
+
+    fn note(&mut self, scratch: &Scratch) {
+        self.explain.measured += scratch.effort.measured;
+        self.explain.lists += scratch.effort.lists;
+    }
+
+    /// The nearest rows of the nodes found, or `None` where they are too few.
+    fn collect(&self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
+        let found = std::mem::take(&mut scratch.found).into_sorted_vec();
+        let mut keys = Vec::with_capacity(self.wanted);
+        for &key in &found {
+            let node = node_of_key(key);
+            let more = if self.selected.chains { usize::MAX } else { 1 };
+            for slot in self.index.chain(node).take(more) {
+                if keys.len() < self.wanted && self.selected.has_slot(slot)? {
+                    keys.push(sort_key(rank_of_key(key), slot));
+                }
+            }
+            if keys.len() >= self.wanted {
+                return Ok(Some(keys));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Index {
+    /// Up to `limit` rows of `selection` from position `cursor` (0 to begin) in order of insertion, and the position
+    /// to go on from, `None` at the end.
+    pub fn scan_selected(
+        &self,
+        selection: &Selection,
+        cursor: u32,
+        limit: usize,
+        include: Include,
+        control: &Control<'_>,
+    ) -> Result<(Vec<Row>, Option<u32>)> {
+        self.reading()?;
+        let sets = Arc::clone(selection.sets());
+        let limit = limit.max(1);
+        let mut slots: Vec<Slot> = Vec::new();
+        let mut rows = sets.possible().range(cursor..);
+        let mut next = None;
+        while slots.len() < limit {
+            control.check()?;
+            let page: Vec<Slot> = rows.by_ref().take(limit - slots.len()).collect();
+            let Some(&last) = page.last() else {
+                next = None;
+                break;
+            };
+            next = Some(last + 1);
+            let undecided: Vec<Slot> =
+                page.iter().copied().filter(|&slot| sets.unsure.contains(slot)).collect();
+            let mut matches = self.matches(&selection.filter, &undecided)?.into_iter();
+            slots.extend(
+                page.into_iter()
+                    .filter(|&slot| !sets.unsure.contains(slot) || matches.next().unwrap_or(false)),
+            );
+        }
+        let ids = self.ids_of(&slots)?;
+        Ok((self.rows(slots.into_iter().zip(ids).collect(), include)?, next))
+    }
+
+    /// Deletes every row that matches, in one commit: all of them or, after an abort or a crash before it, none.
+    /// Answers how many there were.
+    pub fn delete_where(&self, filter: &Arc<Filter>, control: &Control<'_>) -> Result<u64> {
+        self.reading()?;
+        // Waiting writers cannot change what matches between the look and the commit.
+        let w = self.writing()?;
+        let selection = self.select(filter)?;
+        let slots: Vec<Slot> = self.decide(&selection, control)?.sure.iter().collect();
+        let mut rows = Vec::with_capacity(slots.len());
+        for run in slots.chunks(RUN) {
+            control.check()?;
+            rows.extend(self.ids_of(run)?.into_iter().map(|id| id.to_key()).zip(run.iter().copied()));
+        }
+        self.delete_rows(w, rows)
+    }
+}

@@ -1,0 +1,181 @@
+//! The payload index as filters ask it: entries of the store with those that still wait in the overlay.
+
+use super::Index;
+use super::overlay::{Era, Held};
+use crate::filter::probe::{Answer, Postings, Probe, RowSet, TermRange};
+use crate::filter::terms::Term;
+use crate::kv::{Flow, Range, Read, Space, postings};
+use crate::{Code, Error, Result, Slot};
+use roaring::RoaringBitmap;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// Lookups that a writer may interrupt before one that makes writers wait.
+const TRIES: usize = 3;
+
+impl RowSet for RoaringBitmap {
+    fn empty() -> Self {
+        RoaringBitmap::new()
+    }
+
+    fn is_empty(&self) -> bool {
+        RoaringBitmap::is_empty(self)
+    }
+
+    fn unite(&mut self, other: &Self) {
+        *self |= other;
+    }
+
+    fn intersect(&mut self, other: &Self) {
+        *self &= other;
+    }
+
+    fn subtract(&mut self, other: &Self) {
+        *self -= other;
+    }
+}
+
+impl Index {
+    /// Runs `probe` over one state of the index, that of some moment during the call. `live` are the rows to choose
+    /// from, all committed before the call.
+    pub(crate) fn answer(&self, probe: &Probe, live: &RoaringBitmap) -> Result<(Answer<RoaringBitmap>, Era)> {
+        for attempt in 0.. {
+            let held = self.overlay.hold();
+            let view = self.kv.view()?;
+            let era = held.era();
+            let held = if attempt < TRIES { None } else { Some(held) };
+            let lookup = Lookup { index: self, live, view, era, held, stale: Cell::new(false) };
+            match probe.answer(&lookup) {
+                Ok(mut answer) => {
+                    answer.sure &= live;
+                    answer.unsure &= live;
+                    return Ok((answer, era));
+                }
+                Err(_) if lookup.stale.get() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(Code::Internal, "the index was never still"))
+    }
+}
+
+impl Index {
+    /// Shows every index entry, those that wait in the overlay included: term bytes, first slot of the span, rows.
+    pub(crate) fn each_entry(&self, see: &mut dyn FnMut(&[u8], Slot, &RoaringBitmap)) -> Result<()> {
+        let held = self.overlay.hold();
+        let view = self.kv.view()?;
+        let mut pending: BTreeMap<&Vec<u8>, &Vec<u8>> = held.postings(&Range::all()).collect();
+        let mut show = |key: &[u8], value: Option<&[u8]>, operand: Option<&[u8]>| -> Result<()> {
+            let (term, base) = postings::split_key(key)?;
+            let mut rows = RoaringBitmap::new();
+            value.map_or(Ok(()), |value| postings::add_to(&mut rows, base, value))?;
+            operand.map_or(Ok(()), |operand| postings::apply(&mut rows, base, operand))?;
+            see(term, base, &rows);
+            Ok(())
+        };
+        let mut failed = Ok(());
+        view.scan(Space::Postings, &Range::all(), &mut |key, value| {
+            let operand = pending.remove(&key.to_vec()).map(Vec::as_slice);
+            failed = show(key, Some(value), operand);
+            if failed.is_ok() { Flow::Continue(()) } else { Flow::Break(()) }
+        })?;
+        failed?;
+        pending.into_iter().try_for_each(|(key, operand)| show(key, None, Some(operand)))
+    }
+}
+
+struct Lookup<'a> {
+    index: &'a Index,
+    live: &'a RoaringBitmap,
+    view: Box<dyn Read + 'a>,
+    era: Era,
+    held: Option<Held<'a>>,
+    /// Whether a writer came between two reads.
+    stale: Cell<bool>,
+}
+
+impl Lookup<'_> {
+    fn pending(&self, range: &Range) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+        let copy = |held: &Held<'_>| {
+            if held.era() != self.era {
+                self.stale.set(true);
+                return Err(Error::new(Code::Internal, "the index changed while it was read"));
+            }
+            Ok(held.postings(range).map(|(key, operand)| (key.clone(), operand.clone())).collect())
+        };
+        match &self.held {
+            Some(held) => copy(held),
+            None => copy(&self.index.overlay.hold()),
+        }
+    }
+
+    fn rows_between(&self, range: &Range) -> Result<RoaringBitmap> {
+        let mut rows = RoaringBitmap::new();
+        let mut pending = self.pending(range)?;
+        let mut failed = Ok(());
+        self.view.scan(Space::Postings, range, &mut |key, value| {
+            let added = (|| {
+                let (_, base) = postings::split_key(key)?;
+                match pending.remove(key) {
+                    None => postings::add_to(&mut rows, base, value),
+                    Some(operand) => {
+                        // Apart from the others: what it removes may be among them.
+                        let mut of_key = RoaringBitmap::new();
+                        postings::add_to(&mut of_key, base, value)?;
+                        postings::apply(&mut of_key, base, &operand)?;
+                        rows |= of_key;
+                        Ok(())
+                    }
+                }
+            })();
+            match added {
+                Ok(()) => Flow::Continue(()),
+                Err(error) => {
+                    failed = Err(error);
+                    Flow::Break(())
+                }
+            }
+        })?;
+        failed?;
+        for (key, operand) in pending {
+            let (_, base) = postings::split_key(&key)?;
+            let mut of_key = RoaringBitmap::new();
+            postings::apply(&mut of_key, base, &operand)?;
+            rows |= of_key;
+        }
+        Ok(rows)
+    }
+}
+
+impl Postings for Lookup<'_> {
+    type Set = RoaringBitmap;
+
+    fn all(&self) -> Result<RoaringBitmap> {
+        Ok(self.live.clone())
+    }
+
+    fn rows_of(&self, term: &Term) -> Result<RoaringBitmap> {
+        self.rows_between(&Range::prefix(&term.storage_key()))
+    }
+
+    fn rows_in(&self, range: &TermRange) -> Result<RoaringBitmap> {
+        let bytes = |key: &[u8]| [Term::storage_prefix(&range.path).as_slice(), key].concat();
+        let after = |key: &[u8]| Range::prefix(&bytes(key)).end;
+        let whole = Range::prefix(&Term::storage_prefix(&range.path));
+        let start = match &range.from {
+            Bound::Included(key) => Some(bytes(key)),
+            Bound::Excluded(key) => after(key),
+            Bound::Unbounded => Some(whole.start),
+        };
+        let end = match &range.to {
+            Bound::Included(key) => after(key),
+            Bound::Excluded(key) => Some(bytes(key)),
+            Bound::Unbounded => whole.end,
+        };
+        match start {
+            Some(start) => self.rows_between(&Range { start, end }),
+            None => Ok(RoaringBitmap::new()),
+        }
+    }
+}

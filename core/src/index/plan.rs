@@ -1,0 +1,125 @@
+//! Which way a filtered search goes, by what each would cost.
+//!
+//! The unit is one vector measured. The constants were measured with `npm run bench:filters`, which forces every plan
+//! at every selectivity.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How a filtered search goes about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// Measure every match.
+    Scan,
+    /// Walk over the matches, other rows being bridges.
+    Bridge,
+    /// Walk over all rows, keep the matches.
+    Sweep,
+}
+
+impl Plan {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Plan::Scan => "scan",
+            Plan::Bridge => "bridge",
+            Plan::Sweep => "sweep",
+        }
+    }
+}
+
+/// A scanned vector against one met on a walk: read in order and ahead of time, with no list to read or heap to keep.
+const SCANNED: f64 = 0.35;
+/// A list read for a bridge.
+const LIST: f64 = 1.0;
+/// Below this part of all rows, bridges no longer hold the matches together.
+const BRIDGED: f64 = 0.005;
+/// Above this part of all rows a sweep finds what it should; below, rows near the query may all be others.
+const SWEPT: f64 = 0.4;
+
+/// What is known when the plan is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inputs {
+    /// Visible rows, and those that match.
+    pub(crate) rows: f64,
+    pub(crate) matches: f64,
+    /// Places in the pool.
+    pub(crate) ef: f64,
+    /// Links per list.
+    pub(crate) links: f64,
+    /// Vectors that an unfiltered walk measures per place in its pool.
+    pub(crate) per_place: f64,
+}
+
+/// The cheapest plan that finds enough, and the costs of scan, bridge and sweep.
+pub(crate) fn choose(inputs: Inputs) -> (Plan, [f64; 3]) {
+    let Inputs { rows, matches, ef, links, per_place } = inputs;
+    let part = (matches / rows.max(1.0)).clamp(1e-9, 1.0);
+    let walk = (ef * per_place).min(rows);
+    let scan = matches * SCANNED;
+    // Expanded nodes, and the bridges of each: as many as it takes to gather a list of matches.
+    let bridges = (1.0 / part).min(links) * (1.0 - part);
+    let bridge = walk + ef * 1.5 * bridges * LIST;
+    let sweep = walk / part;
+    let mut best = (Plan::Scan, scan);
+    if part >= BRIDGED && bridge < best.1 {
+        best = (Plan::Bridge, bridge);
+    }
+    if part >= SWEPT && sweep < best.1 {
+        best = (Plan::Sweep, sweep);
+    }
+    (best.0, [scan, bridge, sweep])
+}
+
+/// What searches so far teach about later ones.
+pub(crate) struct Calibration {
+    /// Bits of the vectors that an unfiltered walk measures per place in its pool, as a moving average.
+    per_place: AtomicU32,
+}
+
+impl Default for Calibration {
+    fn default() -> Self {
+        Calibration { per_place: AtomicU32::new(12.0f32.to_bits()) }
+    }
+}
+
+impl Calibration {
+    pub(crate) fn per_place(&self) -> f64 {
+        f64::from(f32::from_bits(self.per_place.load(Ordering::Relaxed)))
+    }
+
+    /// Takes in an unfiltered walk. Concurrent ones may overwrite each other: it is an average.
+    pub(crate) fn note(&self, ef: usize, measured: u64) {
+        let now = self.per_place() as f32;
+        let seen = (measured as f32 / ef.max(1) as f32).clamp(1.0, 200.0);
+        self.per_place.store((now + (seen - now) / 16.0).to_bits(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(rows: f64, matches: f64, ef: f64) -> Plan {
+        choose(Inputs { rows, matches, ef, links: 32.0, per_place: 12.0 }).0
+    }
+
+    #[test]
+    fn few_matches_are_scanned_most_are_swept() {
+        assert_eq!(plan(1e6, 1e6, 64.0), Plan::Sweep);
+        assert_eq!(plan(1e6, 5e5, 64.0), Plan::Sweep);
+        assert_eq!(plan(1e6, 1e5, 64.0), Plan::Bridge);
+        assert_eq!(plan(1e6, 1e3, 64.0), Plan::Scan);
+        assert_eq!(plan(1e6, 1e2, 64.0), Plan::Scan);
+        // A pool as large as the matches leaves nothing to win.
+        assert_eq!(plan(1e5, 1e4, 1e4), Plan::Scan);
+        assert_eq!(plan(100.0, 100.0, 64.0), Plan::Scan);
+    }
+
+    #[test]
+    fn the_average_follows_what_is_seen() {
+        let calibration = Calibration::default();
+        for _ in 0..200 {
+            calibration.note(64, 64 * 20);
+        }
+        assert!((calibration.per_place() - 20.0).abs() < 0.1);
+    }
+}
