@@ -50,6 +50,7 @@ const steps = [
     'js tooling tests',
     nodeTests(() => ['npy', 'setup', 'readme', 'example'].flatMap((name) => jsTest(name)())),
   ],
+  ['filters against mingo', nodeTests(jsTest('mingo'))],
   ['node tests', nodeTests(addonTests)],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),

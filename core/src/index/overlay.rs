@@ -196,6 +196,23 @@ impl Overlay {
     }
 }
 
+/// The overlay, standing still.
+pub(crate) struct Held<'a>(RwLockReadGuard<'a, Inner>);
+
+impl Held<'_> {
+    pub(crate) fn era(&self) -> Era {
+        self.0.era
+    }
+
+    /// The index operands that wait for keys in `range`.
+    pub(crate) fn postings(&self, range: &Range) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
+        let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = (Bound::Included(&range.start), end);
+        // An empty range would panic.
+        (!range.is_empty()).then(|| self.0.postings.range::<Vec<u8>, _>(bounds)).into_iter().flatten()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,22 +240,5 @@ mod tests {
                     .all(|(key, value)| value[0] == if key[0] == 95 || key[0] == 200 { 2 } else { 1 })
             );
         }
-    }
-}
-
-/// The overlay, standing still.
-pub(crate) struct Held<'a>(RwLockReadGuard<'a, Inner>);
-
-impl Held<'_> {
-    pub(crate) fn era(&self) -> Era {
-        self.0.era
-    }
-
-    /// The index operands that wait for keys in `range`.
-    pub(crate) fn postings(&self, range: &Range) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
-        let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let bounds = (Bound::Included(&range.start), end);
-        // An empty range would panic.
-        (!range.is_empty()).then(|| self.0.postings.range::<Vec<u8>, _>(bounds)).into_iter().flatten()
     }
 }

@@ -30,6 +30,9 @@ impl Plan {
 const SCANNED: f64 = 0.35;
 /// A list read for a bridge.
 const LIST: f64 = 1.0;
+/// A walk that keeps to the matches, and one that drops others, against one without a filter.
+const BRIDGING: f64 = 1.25;
+const SWEEPING: f64 = 0.9;
 /// Below this part of all rows, bridges no longer hold the matches together.
 const BRIDGED: f64 = 0.005;
 /// Above this part of all rows a sweep finds what it should; below, rows near the query may all be others.
@@ -57,8 +60,8 @@ pub(crate) fn choose(inputs: Inputs) -> (Plan, [f64; 3]) {
     let scan = matches * SCANNED;
     // Expanded nodes, and the bridges of each: as many as it takes to gather a list of matches.
     let bridges = (1.0 / part).min(links) * (1.0 - part);
-    let bridge = walk + ef * 1.5 * bridges * LIST;
-    let sweep = walk / part;
+    let bridge = walk * BRIDGING + ef * 1.5 * bridges * LIST;
+    let sweep = walk * SWEEPING / part;
     let mut best = (Plan::Scan, scan);
     if part >= BRIDGED && bridge < best.1 {
         best = (Plan::Bridge, bridge);

@@ -96,6 +96,9 @@ impl Layer for Above<'_> {
     }
 }
 
+/// Hits, and how they were found.
+type Explained = (Vec<Hit>, Explain);
+
 impl Index {
     /// The row of `slot`; an error names the row by its id where that can be found.
     pub(crate) fn vector(&self, slot: Slot) -> Result<RowRef> {
@@ -284,7 +287,7 @@ impl Index {
             self.validate_search(query, params).map_err(|error| error.at(format!("query {i}")))?;
         }
         let count = queries.len() / dim;
-        let results: Vec<Mutex<Result<(Vec<Hit>, Explain)>>> =
+        let results: Vec<Mutex<Result<Explained>>> =
             (0..count).map(|_| Mutex::new(Ok(Default::default()))).collect();
         pool.for_each(count, &|i| {
             let found = control
