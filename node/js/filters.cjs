@@ -38,7 +38,9 @@ function replace(key, value) {
       return value
     case 'function':
     case 'symbol':
-      throw refuse(`${show(key)} is a ${typeof value}: filters are made of JSON values and regular expressions`)
+      throw refuse(
+        `${show(key)} is a ${typeof value}: filters are made of JSON values and regular expressions`,
+      )
     case 'object':
       if (value instanceof Map || value instanceof Set || ArrayBuffer.isView(value)) {
         throw refuse(`${show(key)} is ${show(value)}: filters are made of plain objects and arrays`)

@@ -26,11 +26,20 @@ test('search, searchKnn, searchMany, count and scan take a filter', async (t) =>
   assert.equal(hits.length, 20)
   assert.ok(hits.every(({ id, payload }) => wanted(id) && payload.genres[0] === 'Horror'))
   assert.equal((await db.searchKnn([0, 0, 0, 0], { k: 5, filter })).length, 5)
-  const lists = await db.searchMany([hits[0], hits[0]].map(() => [0, 0, 0, 0]), { k: 3, filter })
-  assert.deepEqual(lists, [hits, hits].map((list) => list.slice(0, 3).map(({ id, distance }) => ({ id, distance }))))
+  const lists = await db.searchMany(
+    [hits[0], hits[0]].map(() => [0, 0, 0, 0]),
+    { k: 3, filter },
+  )
+  assert.deepEqual(
+    lists,
+    [hits, hits].map((list) => list.slice(0, 3).map(({ id, distance }) => ({ id, distance }))),
+  )
   const ids = []
   for await (const { id } of db.scan({ filter, batchSize: 3 })) ids.push(id)
-  assert.deepEqual(ids.sort((a, b) => a - b), Array.from({ length: 400 }, (_, i) => i).filter(wanted))
+  assert.deepEqual(
+    ids.sort((a, b) => a - b),
+    Array.from({ length: 400 }, (_, i) => i).filter(wanted),
+  )
   assert.equal(await db.count({ title: /^film 1\d$/i }), 10)
   assert.equal(await db.count({ title: { $not: /^Film/ } }), 0)
   assert.equal(await db.count({ $or: [{ title: 'Film 3' }, { year: 1903, genres: { $size: 1 } }] }), 4)

@@ -26,10 +26,68 @@ function random(seed) {
 }
 
 const KEYS = ['a', 'b', 'c', 'd', 'tags', '0', '1']
-const NUMBERS = [0, -0, 1, 2, 3, 5, -1, 0.5, 2.5, -7.25, 1e3, 1e21, 5e-7, 2 ** 53, 4294967296, 1.7976931348623157e308]
+const NUMBERS = [
+  0,
+  -0,
+  1,
+  2,
+  3,
+  5,
+  -1,
+  0.5,
+  2.5,
+  -7.25,
+  1e3,
+  1e21,
+  5e-7,
+  2 ** 53,
+  4294967296,
+  1.7976931348623157e308,
+]
 const STRINGS = ['', 'a', 'b', 'ab', 'abc', 'B', '1', '0', 'Zoe', 'caf\u00e9', 'x\ny', 'a.b', '\u4e2d', ' a']
-const PATTERNS = ['a', '^a', 'b$', '^ab?c?$', '[a-c]+', 'x.y', '^\\s', '\\w\\w', '\\d', '(a|Z)o?', '\\bb', '\u00e9', '^$', '.{3}', '[^a]']
-const TYPES = ['number', 'double', 'int', 'long', 'decimal', 'string', 'object', 'array', 'bool', 'boolean', 'null', 'undefined', 'date', 1, 2, 3, 4, 6, 8, 9, 10, 16, 18, 19]
+const PATTERNS = [
+  'a',
+  '^a',
+  'b$',
+  '^ab?c?$',
+  '[a-c]+',
+  'x.y',
+  '^\\s',
+  '\\w\\w',
+  '\\d',
+  '(a|Z)o?',
+  '\\bb',
+  '\u00e9',
+  '^$',
+  '.{3}',
+  '[^a]',
+]
+const TYPES = [
+  'number',
+  'double',
+  'int',
+  'long',
+  'decimal',
+  'string',
+  'object',
+  'array',
+  'bool',
+  'boolean',
+  'null',
+  'undefined',
+  'date',
+  1,
+  2,
+  3,
+  4,
+  6,
+  8,
+  9,
+  10,
+  16,
+  18,
+  19,
+]
 
 function scalar(r) {
   switch (r.below(8)) {
@@ -51,8 +109,15 @@ function scalar(r) {
 // Each document leans to its own mixture, so that plain, nested, array-heavy and null-heavy ones all come.
 function mixture(r) {
   // Records: arrays within objects within arrays, over few keys, where paths go through several of them.
-  if (r.chance(35)) return { object: 25, array: 75, nil: r.pick([0, 10]), keys: ['a', 'b'], records: r.pick([50, 85]) }
-  return { object: r.pick([5, 25, 45]), array: r.pick([5, 30, 50]), nil: r.pick([0, 5, 40]), keys: KEYS, records: 0 }
+  if (r.chance(35))
+    return { object: 25, array: 75, nil: r.pick([0, 10]), keys: ['a', 'b'], records: r.pick([50, 85]) }
+  return {
+    object: r.pick([5, 25, 45]),
+    array: r.pick([5, 30, 50]),
+    nil: r.pick([0, 5, 40]),
+    keys: KEYS,
+    records: 0,
+  }
 }
 
 function value(r, mix, depth) {
@@ -168,7 +233,9 @@ function elements(r, found, mix, depth) {
 function filter(r, document, mix, depth) {
   if (depth > 0 && r.chance(25)) {
     const name = r.pick(['$and', '$or', '$nor'])
-    const made = { [name]: Array.from({ length: r.pick([0, 1, 2, 2, 3]) }, () => filter(r, document, mix, depth - 1)) }
+    const made = {
+      [name]: Array.from({ length: r.pick([0, 1, 2, 2, 3]) }, () => filter(r, document, mix, depth - 1)),
+    }
     return r.chance(20) ? { ...made, ...filter(r, document, mix, depth - 1) } : made
   }
   const made = {}
@@ -184,7 +251,7 @@ function filter(r, document, mix, depth) {
 const LOGICAL = ['$and', '$or', '$nor']
 function touched(query, document, names = new Set()) {
   for (const [key, condition] of Object.entries(query)) {
-    if (LOGICAL.includes(key)) condition.forEach((part) => touched(part, document, names))
+    if (LOGICAL.includes(key)) for (const part of condition) touched(part, document, names)
     else if (JSON.stringify(condition)) field(key.split('.'), condition, document, names)
   }
   return names
@@ -237,14 +304,21 @@ function walk(at, parts, from, inside, way, crossed, reached) {
 
 function evaluator() {
   if (process.env.ASTEROID_FILTER_EVAL) return process.env.ASTEROID_FILTER_EVAL
-  const built = spawnSync('cargo', ['build', '-p', 'asteroid-tests', '--bin', 'filter-eval', '--message-format=json'], {
-    cwd: root,
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const built = spawnSync(
+    'cargo',
+    ['build', '-p', 'asteroid-tests', '--bin', 'filter-eval', '--message-format=json'],
+    {
+      cwd: root,
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
   assert.equal(built.status, 0, 'the evaluator does not build')
-  const artifacts = built.stdout.split('\n').filter(Boolean).map((line) => JSON.parse(line))
+  const artifacts = built.stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line))
   return artifacts.findLast((one) => one.target?.name === 'filter-eval' && one.executable).executable
 }
 
@@ -261,7 +335,9 @@ test(`filters agree with mingo (ASTEROID_SEED=${seed})`, { timeout: 600_000 }, a
   const cases = []
   while (cases.length * DOCUMENTS < pairs) {
     const mix = mixture(r)
-    const docs = Array.from({ length: DOCUMENTS }, () => object(r, r.chance(70) ? mix : mixture(r), mix.records > 0 ? 6 : 4))
+    const docs = Array.from({ length: DOCUMENTS }, () =>
+      object(r, r.chance(70) ? mix : mixture(r), mix.records > 0 ? 6 : 4),
+    )
     // Through JSON once, so that both sides see the same numbers (-0) and keys.
     cases.push(JSON.stringify({ filter: filter(r, r.pick(docs), mix, 3), docs }))
   }
@@ -272,7 +348,8 @@ test(`filters agree with mingo (ASTEROID_SEED=${seed})`, { timeout: 600_000 }, a
   const wrong = []
   for (const [i, line] of cases.entries()) {
     const { filter: condition, docs } = JSON.parse(line)
-    for (const [name] of line.matchAll(/\$[a-zA-Z]+/g)) tally.conditions[name] = (tally.conditions[name] ?? 0) + 1
+    for (const [name] of line.matchAll(/\$[a-zA-Z]+/g))
+      tally.conditions[name] = (tally.conditions[name] ?? 0) + 1
     const query = new Query(condition)
     for (const [j, doc] of docs.entries()) {
       const theirs = query.test(doc)
@@ -283,7 +360,14 @@ test(`filters agree with mingo (ASTEROID_SEED=${seed})`, { timeout: 600_000 }, a
       if (/^[01]+$/.test(answers[i]) && ours === theirs) tally.agree++
       else if (names.length > 0 && /^[01]+$/.test(answers[i])) {
         for (const name of names) tally.differing[name] = (tally.differing[name] ?? 0) + 1
-      } else wrong.push({ filter: condition, doc, mingo: theirs, ours: answers[i].slice(0, 200), bit: answers[i][j] })
+      } else
+        wrong.push({
+          filter: condition,
+          doc,
+          mingo: theirs,
+          ours: answers[i].slice(0, 200),
+          bit: answers[i][j],
+        })
     }
   }
   t.diagnostic(JSON.stringify({ seed, pairs: cases.length * DOCUMENTS, ...tally, wrong: wrong.length }))
