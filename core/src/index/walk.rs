@@ -20,6 +20,9 @@ const FETCH: usize = 16;
 /// Rows on their way from memory while one is measured.
 const AHEAD: usize = 4;
 
+/// What a search gives, and how.
+type Found = (Vec<Hit>, Explain);
+
 /// Who may be a result of a walk.
 pub(crate) enum Yield<'a> {
     /// Rows of a committed state.
@@ -274,8 +277,8 @@ impl Index {
             self.validate_search(query, params).map_err(|error| error.at(format!("query {i}")))?;
         }
         let count = queries.len() / dim;
-        let results: Vec<Mutex<Result<(Vec<Hit>, Explain)>>> =
-            (0..count).map(|_| Mutex::new(Ok(Default::default()))).collect();
+        let results: Vec<Mutex<Result<Found>>> =
+            (0..count).map(|_| Mutex::new(Ok(Found::default()))).collect();
         pool.for_each(count, &|i| {
             let found = control
                 .check()
