@@ -204,9 +204,7 @@ fn clustered(rng: &mut Rng, count: usize, dim: usize) -> (Vec<f32>, Vec<Value>) 
         let centre = &centres[order[place as usize]];
         vectors.extend(centre.iter().map(|&x| x + normal(rng)).collect::<Vec<f32>>());
         let far = place * 250 + rng.below(250);
-        payloads.push(
-            json!({"any": rng.below(10_000), "far": far, "parity": if place.is_multiple_of(2) {"even"} else {"odd"}}),
-        );
+        payloads.push(json!({"any": rng.below(10_000), "far": far}));
     }
     (vectors, payloads)
 }

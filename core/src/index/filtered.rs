@@ -18,9 +18,9 @@ use std::sync::Arc;
 const SEEDS: u64 = 32;
 /// Where the matches are away from the query, the nearest lie in several directions: so many times the pool and the
 /// seeds find them, and a scan may cost so many times a common bridged walk.
-const AWAY_EF: usize = 2;
+const AWAY_EF: usize = 3;
 const AWAY_SEEDS: u64 = 4;
-const AWAY_COST: f64 = 2.0;
+const AWAY_COST: f64 = 3.0;
 /// Times the expected cost at which a sweep gives up: the matches are not where the query is.
 const PATIENCE: f64 = 2.5;
 /// Rows measured between two looks at the caller's signal.

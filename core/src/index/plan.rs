@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn few_matches_are_scanned_most_are_swept() {
         assert_eq!(plan(1e6, 1e6, 64.0), Plan::Sweep);
-        assert_eq!(plan(1e6, 5e5, 64.0), Plan::Sweep);
+        assert_eq!(plan(1e6, 9.5e5, 64.0), Plan::Sweep);
+        assert_eq!(plan(1e6, 5e5, 64.0), Plan::Bridge);
         assert_eq!(plan(1e6, 1e5, 64.0), Plan::Bridge);
         assert_eq!(plan(1e6, 1e3, 64.0), Plan::Scan);
         assert_eq!(plan(1e6, 1e2, 64.0), Plan::Scan);

@@ -20,6 +20,9 @@ const FETCH: usize = 16;
 /// Rows on their way from memory while one is measured.
 const AHEAD: usize = 4;
 
+/// What a search gives, and how.
+type Found = (Vec<Hit>, Explain);
+
 /// Who may be a result of a walk.
 pub(crate) enum Yield<'a> {
     /// Rows of a committed state.
@@ -96,9 +99,6 @@ impl Layer for Above<'_> {
     }
 }
 
-/// Hits, and how they were found.
-type Explained = (Vec<Hit>, Explain);
-
 impl Index {
     /// The row of `slot`; an error names the row by its id where that can be found.
     pub(crate) fn vector(&self, slot: Slot) -> Result<RowRef> {
@@ -144,39 +144,29 @@ impl Index {
         pending: &[Reverse<u64>],
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        loop {
-            // An older view would do for reading, but its lists would not be kept.
-            let epoch = self.adjacency.epoch();
-            let current = view.take_if(|(taken, _)| *taken == epoch);
-            let (_, from) = view.insert(match current {
-                Some(current) => current,
-                None => (epoch, self.kv.view()?),
-            });
-            let mut wanted = vec![node];
-            let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
-            wanted
-                .extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
-            self.mix.note_reads(wanted.len() as u64);
-            let mut seen = false;
-            let found = self.adjacency.fetch(&**from, epoch, &wanted, &mut |slot, list| {
-                if slot == node {
-                    seen = true;
-                    out.clear();
-                    out.extend_from_slice(list);
-                }
-            });
-            let Err(error) = found else { return Ok(()) };
-            // What failed may be a list read ahead of its time, or one written after the view was taken: that is in
-            // the cache, or in the store once a checkpoint let it leave the cache.
-            if seen || self.adjacency.read(node, out) {
-                return Ok(());
+        // An older view would do for reading, but its lists would not be kept.
+        let epoch = self.adjacency.epoch();
+        if view.as_ref().is_none_or(|(taken, _)| *taken != epoch) {
+            *view = Some((epoch, self.kv.view()?));
+        }
+        let Some((epoch, view)) = view else { return Ok(()) };
+        let mut wanted = vec![node];
+        let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
+        wanted.extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
+        self.mix.note_reads(wanted.len() as u64);
+        let found = self.adjacency.fetch(&**view, *epoch, &wanted, &mut |slot, list| {
+            if slot == node {
+                out.clear();
+                out.extend_from_slice(list);
             }
-            if self.adjacency.epoch() == epoch {
-                return Err(match self.id_of(node) {
-                    Ok(Some(id)) => error.at(format!("row {id}")),
-                    _ => error,
-                });
-            }
+        });
+        // A list written after the view was taken is in the cache.
+        match found {
+            Err(_) if self.adjacency.read(node, out) => Ok(()),
+            found => found.map_err(|error| match self.id_of(node) {
+                Ok(Some(id)) => error.at(format!("row {id}")),
+                _ => error,
+            }),
         }
     }
 
@@ -287,8 +277,8 @@ impl Index {
             self.validate_search(query, params).map_err(|error| error.at(format!("query {i}")))?;
         }
         let count = queries.len() / dim;
-        let results: Vec<Mutex<Result<Explained>>> =
-            (0..count).map(|_| Mutex::new(Ok(Default::default()))).collect();
+        let results: Vec<Mutex<Result<Found>>> =
+            (0..count).map(|_| Mutex::new(Ok(Found::default()))).collect();
         pool.for_each(count, &|i| {
             let found = control
                 .check()

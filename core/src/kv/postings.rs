@@ -63,7 +63,7 @@ pub fn encode(halves: &[u16]) -> Option<Vec<u8>> {
     put_run(start, end);
     let shorter = if runs.len() < list.len() { runs } else { list };
     let bytes = usize::from(last) / 8 + 1;
-    if shorter.len() <= bytes {
+    if shorter.len() <= bytes + 1 {
         return Some(shorter);
     }
     let mut bits = vec![0; bytes + 1];
