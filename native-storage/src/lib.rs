@@ -1,1 +1,41 @@
 //! Native storage for Asteroid DB: redb, files and memory maps, and the one-writer lock.
+//!
+//! The redb store sits on [`asteroid_core::bytes::Bytes`] and compiles to wasm32 as well; everything that
+//! needs an operating system is left out there.
+
+#[cfg(feature = "redb")]
+mod checked;
+mod cow;
+#[cfg(not(target_family = "wasm"))]
+mod file;
+#[cfg(not(target_family = "wasm"))]
+mod lock;
+#[cfg(not(target_family = "wasm"))]
+mod mmap;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+mod open;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+mod place;
+#[cfg(feature = "redb")]
+mod redb;
+
+#[cfg(feature = "redb")]
+pub use checked::{BLOCK_BYTES, STORED_BLOCK_BYTES};
+pub use cow::CowBytes;
+#[cfg(not(target_family = "wasm"))]
+pub use file::FileBytes;
+#[cfg(not(target_family = "wasm"))]
+pub use lock::Lock;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+pub use open::{Database, OpenStores, open, open_memory, open_stores};
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+pub use place::Place;
+#[cfg(feature = "redb")]
+pub use redb::RedbKv;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks a mutex whose holder may have panicked: what it guards is set by single assignments.
+fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,7 +1,7 @@
 //! [`MemKv`]: the plainest store, and the model the others are tested against.
 
 use super::{Batch, Flow, Kv, Op, Range, Read, Seq, Space, Synced};
-use crate::{Result, sync};
+use crate::{Code, Error, Result, sync};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, RwLock};
@@ -17,13 +17,14 @@ struct State {
     tables: Tables,
     seq: Seq,
     bytes: u64,
+    poisoned: bool,
 }
 
 impl MemKv {
-    /// An independent copy of the present contents.
+    /// An independent copy of the present contents, sound even where this handle is poisoned.
     #[must_use]
     pub fn fork(&self) -> MemKv {
-        MemKv(RwLock::new(sync::read(&self.0).clone()))
+        MemKv(RwLock::new(State { poisoned: false, ..sync::read(&self.0).clone() }))
     }
 }
 
@@ -34,6 +35,9 @@ impl Kv for MemKv {
 
     fn apply(&self, batch: &Batch) -> Result<Seq> {
         let mut state = sync::write(&self.0);
+        if state.poisoned {
+            return Err(Error::new(Code::Poisoned, "an earlier write failed; reopen the database to go on"));
+        }
         let mut undo = Vec::new();
         for op in batch.ops() {
             // A merge fails on damaged operands; what the batch did before it is taken back.
@@ -41,6 +45,7 @@ impl Kv for MemKv {
                 for (space, key, old) in undo.into_iter().rev() {
                     state.set(space, key, old);
                 }
+                state.poisoned = true;
                 return Err(error);
             }
         }

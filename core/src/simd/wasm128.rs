@@ -1,0 +1,99 @@
+//! Kernels for WebAssembly built with 128-bit vectors.
+//!
+//! A module that holds vector instructions runs only where the engine knows them, so nothing is detected here:
+//! the build decides.
+
+#![allow(unsafe_code, reason = "vector loads read through raw pointers")]
+
+use std::arch::wasm32::*;
+
+use super::{Kernels, padded};
+
+pub(super) static KERNELS: Kernels =
+    Kernels { name: "simd128", dot_u8_name: "extmul", l2_squared, dot, dot_and_norms, dot_u8 };
+
+#[inline]
+fn load(from: &[f32; 4]) -> v128 {
+    // SAFETY: the reference covers the 16 bytes read, and this load needs no alignment.
+    unsafe { v128_load(from.as_ptr().cast()) }
+}
+
+#[inline]
+fn load_u8(from: &[u8; 16]) -> v128 {
+    // SAFETY: the reference covers the 16 bytes read, and this load needs no alignment.
+    unsafe { v128_load(from.as_ptr().cast()) }
+}
+
+#[inline]
+fn sum4(acc: [v128; 4]) -> f32 {
+    let v = f32x4_add(f32x4_add(acc[0], acc[1]), f32x4_add(acc[2], acc[3]));
+    (f32x4_extract_lane::<0>(v) + f32x4_extract_lane::<1>(v))
+        + (f32x4_extract_lane::<2>(v) + f32x4_extract_lane::<3>(v))
+}
+
+/// Runs `step` over both slices, four numbers at a time, into four accumulators that do not wait for each other.
+#[inline]
+fn fold<S: Copy>(a: &[f32], b: &[f32], zero: S, step: impl Fn(S, v128, v128) -> S) -> [S; 4] {
+    let (a, a_tail) = a.as_chunks::<4>();
+    let (b, b_tail) = b.as_chunks::<4>();
+    let (a_groups, a_rest) = a.as_chunks::<4>();
+    let (b_groups, b_rest) = b.as_chunks::<4>();
+    let mut acc = [zero; 4];
+    for (a, b) in a_groups.iter().zip(b_groups) {
+        acc[0] = step(acc[0], load(&a[0]), load(&b[0]));
+        acc[1] = step(acc[1], load(&a[1]), load(&b[1]));
+        acc[2] = step(acc[2], load(&a[2]), load(&b[2]));
+        acc[3] = step(acc[3], load(&a[3]), load(&b[3]));
+    }
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        acc[0] = step(acc[0], load(a), load(b));
+    }
+    if !a_tail.is_empty() {
+        acc[1] = step(acc[1], load(&padded(a_tail)), load(&padded(b_tail)));
+    }
+    acc
+}
+
+fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+    sum4(fold(a, b, f32x4_splat(0.0), |acc, a, b| {
+        let d = f32x4_sub(a, b);
+        f32x4_add(acc, f32x4_mul(d, d))
+    }))
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum4(fold(a, b, f32x4_splat(0.0), |acc, a, b| f32x4_add(acc, f32x4_mul(a, b))))
+}
+
+fn dot_and_norms(a: &[f32], b: &[f32]) -> [f32; 3] {
+    let acc = fold(a, b, [f32x4_splat(0.0); 3], |[ab, aa, bb], a, b| {
+        [f32x4_add(ab, f32x4_mul(a, b)), f32x4_add(aa, f32x4_mul(a, a)), f32x4_add(bb, f32x4_mul(b, b))]
+    });
+    [sum4(acc.map(|s| s[0])), sum4(acc.map(|s| s[1])), sum4(acc.map(|s| s[2]))]
+}
+
+fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
+    let step = |[low, high]: [v128; 2], a, b| {
+        let low_products = u16x8_extmul_low_u8x16(a, b);
+        let high_products = u16x8_extmul_high_u8x16(a, b);
+        [
+            u32x4_add(low, u32x4_extadd_pairwise_u16x8(low_products)),
+            u32x4_add(high, u32x4_extadd_pairwise_u16x8(high_products)),
+        ]
+    };
+    let (a, a_tail) = a.as_chunks::<16>();
+    let (b, b_tail) = b.as_chunks::<16>();
+    let mut acc = [u32x4_splat(0); 2];
+    for (a, b) in a.iter().zip(b) {
+        acc = step(acc, load_u8(a), load_u8(b));
+    }
+    if !a_tail.is_empty() {
+        acc = step(acc, load_u8(&padded(a_tail)), load_u8(&padded(b_tail)));
+    }
+    let v = u32x4_add(acc[0], acc[1]);
+    let pairs = [
+        u32x4_extract_lane::<0>(v).wrapping_add(u32x4_extract_lane::<1>(v)),
+        u32x4_extract_lane::<2>(v).wrapping_add(u32x4_extract_lane::<3>(v)),
+    ];
+    pairs[0].wrapping_add(pairs[1])
+}

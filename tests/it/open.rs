@@ -1,0 +1,367 @@
+//! Directories, locks and manifests: what opening promises before the engine starts.
+
+use asteroid_core::bytes::Bytes;
+use asteroid_core::kv::{Batch, Space};
+use asteroid_core::{Code, Error, Metric, OpenRequest, Options, StoreKind};
+use asteroid_native_storage::{Lock, OpenStores, Place, open_memory, open_stores};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn at(dir: impl Into<PathBuf>) -> Place {
+    Place { dir: dir.into(), vector_file: None }
+}
+
+fn new(dim: u32) -> OpenRequest {
+    OpenRequest { dim: Some(dim), ..OpenRequest::default() }
+}
+
+fn any() -> OpenRequest {
+    OpenRequest::default()
+}
+
+fn to_read() -> OpenRequest {
+    OpenRequest { options: Options { read_only: true, ..Options::default() }, ..OpenRequest::default() }
+}
+
+fn fails(place: &Place, request: &OpenRequest, code: Code) -> Error {
+    let error = open_stores(place, request).map(drop).expect_err("it must be refused");
+    assert_eq!(error.code(), code, "{error}");
+    error
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Puts something into each file, as an engine would.
+fn fill(open: &OpenStores) {
+    let mut batch = Batch::default();
+    batch.put(Space::Meta, *b"key", *b"value");
+    let seq = open.stores.kv.apply(&batch).unwrap();
+    open.stores.kv.sync(seq).unwrap();
+    open.stores.vectors.write_at(0, b"vectors").unwrap();
+    open.stores.journal.write_at(0, b"journal").unwrap();
+}
+
+fn is_filled(open: &OpenStores) -> bool {
+    let view = open.stores.kv.view().unwrap();
+    let there = view.get(Space::Meta, b"key", &mut |value| assert_eq!(value, b"value")).unwrap();
+    let read = |bytes: &dyn Bytes| {
+        let mut out = vec![0; bytes.len().unwrap() as usize];
+        bytes.read_at(0, &mut out).unwrap();
+        out
+    };
+    assert_eq!(read(&*open.stores.vectors) == b"vectors", there);
+    assert_eq!(read(&*open.stores.journal) == b"journal", there);
+    there
+}
+
+fn filled(place: &Place) {
+    fill(&open_stores(place, &new(3)).unwrap());
+}
+
+#[test]
+fn a_new_database_makes_its_directory_with_parents_and_is_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = at(dir.path().join("a/b/db"));
+    {
+        let request = OpenRequest { metric: Some(Metric::Cosine), seed: Some(9), ..new(5) };
+        let open = open_stores(&place, &request).unwrap();
+        assert_eq!((open.kind, open.config.dim, open.config.seed), (StoreKind::Redb, 5, 9));
+        fill(&open);
+    }
+    assert_eq!(names(&place.dir), ["LOCK", "graph.redb", "journal", "manifest", "vectors"]);
+    let open = open_stores(&place, &any()).unwrap();
+    assert_eq!((open.config.dim, open.config.metric), (5, Metric::Cosine));
+    assert!(is_filled(&open));
+}
+
+#[test]
+fn what_contradicts_the_manifest_is_refused_with_both_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = at(dir.path());
+    filled(&place);
+    let error = fails(&place, &new(4), Code::ConfigMismatch);
+    assert!(error.message().contains("dim 3") && error.message().contains('4'), "{error}");
+    assert!(is_filled(&open_stores(&place, &any()).unwrap()));
+}
+
+#[test]
+fn a_refused_path_stays_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "text").unwrap();
+    fails(&at(&file), &new(3), Code::InvalidArgument);
+    fails(&at(&file), &to_read(), Code::InvalidArgument);
+    fails(&at(file.join("below")), &new(3), Code::Io);
+    fails(&at(""), &new(3), Code::InvalidArgument);
+    let error = fails(&at(dir.path()), &new(3), Code::InvalidArgument);
+    assert!(error.message().contains("file"), "{error}");
+    fails(&at(dir.path()), &OpenRequest { reinit: true, ..new(3) }, Code::InvalidArgument);
+    let absent = dir.path().join("absent");
+    fails(&at(&absent), &any(), Code::InvalidArgument);
+    fails(&at(&absent), &new(0), Code::InvalidArgument);
+    fails(&at(&absent), &to_read(), Code::NotFound);
+    fails(&at(&absent), &OpenRequest { store: Some(StoreKind::RocksDb), ..new(3) }, Code::Unsupported);
+    fails(&at(&absent), &OpenRequest { store: Some(StoreKind::Memory), ..new(3) }, Code::InvalidArgument);
+    let reinit = OpenRequest { reinit: true, dim: Some(3), ..to_read() };
+    fails(&at(&absent), &reinit, Code::InvalidArgument);
+    assert_eq!(names(dir.path()), ["file"]);
+    assert_eq!(fs::read(&file).unwrap(), b"text");
+}
+
+#[test]
+fn a_second_opener_is_locked_out_and_told_by_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = at(dir.path());
+    let open = open_stores(&place, &new(3)).unwrap();
+    for request in [any(), to_read(), OpenRequest { reinit: true, ..new(3) }] {
+        let error = fails(&place, &request, Code::Locked);
+        assert!(error.message().contains(&std::process::id().to_string()), "{error}");
+        assert!(error.message().contains(dir.path().to_str().unwrap()), "{error}");
+    }
+    drop(open);
+    let readers = [open_stores(&place, &to_read()).unwrap(), open_stores(&place, &to_read()).unwrap()];
+    let error = fails(&place, &any(), Code::Locked);
+    assert!(error.message().contains("read-only"), "{error}");
+    drop(readers);
+    open_stores(&place, &any()).unwrap();
+}
+
+/// Not a test by itself: the other process of the next one.
+#[test]
+fn hold_the_lock_for_another_process() {
+    let Ok(dir) = std::env::var("ASTEROID_TEST_HOLD") else { return };
+    let _lock = Lock::writer(Path::new(&dir)).unwrap();
+    fs::write(Path::new(&dir).join("held"), "").unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(60));
+}
+
+#[test]
+fn another_process_is_named_and_its_death_frees_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["open::hold_the_lock_for_another_process", "--exact"])
+        .env("ASTEROID_TEST_HOLD", dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = std::time::Instant::now();
+    while !dir.path().join("held").exists() {
+        assert!(began.elapsed().as_secs() < 30, "the other process never took the lock");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let error = Lock::writer(dir.path()).map(drop).unwrap_err();
+    assert_eq!(error.code(), Code::Locked);
+    assert!(error.message().contains(&format!("process {}", child.id())), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Lock::writer(dir.path()).unwrap();
+}
+
+#[test]
+fn a_missing_or_emptied_file_of_a_database_is_corrupt_by_name() {
+    for (name, request) in [
+        ("vectors", any()),
+        ("journal", any()),
+        ("graph.redb", any()),
+        ("vectors", to_read()),
+        ("journal", to_read()),
+        ("graph.redb", to_read()),
+        ("manifest", any()),
+        ("manifest", to_read()),
+        ("manifest", new(3)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let place = at(dir.path());
+        filled(&place);
+        fs::remove_file(dir.path().join(name)).unwrap();
+        let before = names(dir.path());
+        let error = fails(&place, &request, Code::Corrupt);
+        assert!(error.message().contains(name), "{error}");
+        assert_eq!(names(dir.path()), before, "nothing was made again");
+    }
+    for name in ["graph.redb", "manifest"] {
+        let dir = tempfile::tempdir().unwrap();
+        let place = at(dir.path());
+        filled(&place);
+        fs::write(dir.path().join(name), "").unwrap();
+        fails(&place, &any(), Code::Corrupt);
+        fails(&place, &to_read(), Code::Corrupt);
+    }
+}
+
+#[test]
+fn a_damaged_manifest_is_corrupt_and_a_newer_one_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = at(dir.path());
+    filled(&place);
+    let path = dir.path().join("manifest");
+    let sound = fs::read(&path).unwrap();
+    for at in 0..sound.len() {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 4;
+        fs::write(&path, &damaged).unwrap();
+        fails(&place, &any(), Code::Corrupt);
+        fs::write(&path, &sound[..at]).unwrap();
+        fails(&place, &any(), Code::Corrupt);
+    }
+    fs::write(&path, sound).unwrap();
+    assert!(is_filled(&open_stores(&place, &any()).unwrap()));
+}
+
+/// Every state a crash can leave of a creation, in the order of its steps.
+#[test]
+fn a_creation_cut_short_is_begun_again() {
+    let whole = tempfile::tempdir().unwrap();
+    drop(open_stores(&at(whole.path()), &new(3)).unwrap());
+    let graph = fs::read(whole.path().join("graph.redb")).unwrap();
+    let manifest = fs::read(whole.path().join("manifest")).unwrap();
+    let steps: [(&str, &[u8]); 6] = [
+        ("LOCK", b""),
+        ("creating", b""),
+        ("vectors", b""),
+        ("journal", b""),
+        ("graph.redb", &graph),
+        ("manifest.tmp", &manifest[..10]),
+    ];
+    for done in 0..=steps.len() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = at(dir.path());
+        steps[..done].iter().for_each(|(name, data)| fs::write(dir.path().join(name), data).unwrap());
+        fails(&place, &to_read(), Code::NotFound);
+        fails(&place, &any(), Code::InvalidArgument);
+        filled(&place);
+        assert_eq!(names(dir.path()), ["LOCK", "graph.redb", "journal", "manifest", "vectors"]);
+        assert!(is_filled(&open_stores(&place, &any()).unwrap()));
+    }
+    // After the manifest's rename the database exists; only the mark is still to go.
+    fs::write(whole.path().join("creating"), "").unwrap();
+    let open = open_stores(&at(whole.path()), &any()).unwrap();
+    assert!(!whole.path().join("creating").exists(), "gone before anything can be written");
+    fill(&open);
+    drop(open);
+    assert!(is_filled(&open_stores(&at(whole.path()), &any()).unwrap()));
+}
+
+#[test]
+fn reinit_starts_fresh_and_deletes_only_our_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = at(dir.path());
+    filled(&place);
+    fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    fails(&place, &OpenRequest { reinit: true, ..any() }, Code::InvalidArgument);
+    assert!(is_filled(&open_stores(&place, &any()).unwrap()), "a refused reinit deletes nothing");
+    let open = open_stores(&place, &OpenRequest { reinit: true, ..new(8) }).unwrap();
+    assert!(!is_filled(&open));
+    assert_eq!(open.config.dim, 8);
+    assert_eq!(fs::read(dir.path().join("notes.txt")).unwrap(), b"mine");
+    drop(open);
+    // Also where the old one cannot be opened any more.
+    fs::write(dir.path().join("manifest"), "rubbish").unwrap();
+    open_stores(&place, &OpenRequest { reinit: true, ..new(2) }).unwrap();
+}
+
+#[test]
+fn the_vector_file_may_lie_elsewhere_and_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = dir.path().join("elsewhere.vec");
+    let place = Place { dir: dir.path().join("db"), vector_file: Some(elsewhere.clone()) };
+    filled(&place);
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"vectors");
+    assert!(!place.dir.join("vectors").exists());
+    for request in [any(), to_read()] {
+        assert!(is_filled(&open_stores(&at(&place.dir), &request).unwrap()), "without being told");
+        assert!(is_filled(&open_stores(&place, &request).unwrap()), "told the same");
+        let other = Place { vector_file: Some(dir.path().join("other")), ..place.clone() };
+        let error = fails(&other, &request, Code::ConfigMismatch);
+        assert!(error.message().contains("elsewhere.vec") && error.message().contains("other"), "{error}");
+    }
+    let reinit = OpenRequest { reinit: true, ..new(3) };
+    drop(open_stores(&at(&place.dir), &reinit).unwrap());
+    assert!(!elsewhere.exists(), "reinit deletes the vector file it remembers");
+    fails(&place, &any(), Code::ConfigMismatch);
+}
+
+#[test]
+fn a_vector_file_path_never_takes_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = dir.path().join("taken");
+    fs::write(&taken, "mine").unwrap();
+    for path in [&taken, dir.path(), &dir.path().join("db/journal"), Path::new("")] {
+        let place = Place { dir: dir.path().join("db"), vector_file: Some(path.to_owned()) };
+        fails(&place, &new(3), Code::InvalidArgument);
+    }
+    assert_eq!(fs::read(&taken).unwrap(), b"mine");
+    // The path of the default is the default.
+    let place = Place { dir: dir.path().join("db"), vector_file: Some(dir.path().join("db/vectors")) };
+    filled(&place);
+    assert!(is_filled(&open_stores(&at(&place.dir), &any()).unwrap()));
+}
+
+#[test]
+fn a_damaged_memory_of_the_vector_files_path_is_corrupt() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place { dir: dir.path().join("db"), vector_file: Some(dir.path().join("vec")) };
+    filled(&place);
+    let memory = place.dir.join("vectors.path");
+    let mut stored = fs::read(&memory).unwrap();
+    stored[6] ^= 1;
+    fs::write(&memory, stored).unwrap();
+    fails(&at(&place.dir), &any(), Code::Corrupt);
+}
+
+#[test]
+fn reading_writes_nothing_even_where_recovery_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let place = at(dir.path());
+    // Copied while open: what a killed process leaves.
+    let open = open_stores(&place, &new(3)).unwrap();
+    fill(&open);
+    for name in ["graph.redb", "journal", "manifest", "vectors"] {
+        fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+    }
+    drop(open);
+    let contents = || names(copy.path()).into_iter().map(|name| fs::read(copy.path().join(name)).unwrap());
+    let before: Vec<_> = contents().collect();
+    {
+        let open = open_stores(&at(copy.path()), &to_read()).unwrap();
+        assert!(is_filled(&open));
+        assert!(open.lock.is_none(), "there is no lock file, and none is made");
+        assert_eq!(open.stores.kv.apply(&Batch::default()).unwrap_err().code(), Code::ReadOnly);
+        open.stores.vectors.write_at(0, b"replayed").unwrap();
+        open.stores.journal.set_len(0).unwrap();
+    }
+    assert!(contents().eq(before));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_without_permission_is_an_io_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let place = at(dir.path().join("db"));
+    filled(&place);
+    fs::set_permissions(&place.dir, fs::Permissions::from_mode(0o555)).unwrap();
+    // Root may write everywhere, so for root there is nothing to see.
+    if fs::write(place.dir.join("probe"), "").is_err() {
+        assert!(is_filled(&open_stores(&place, &to_read()).unwrap()));
+        fails(&at(place.dir.join("below")), &new(3), Code::Io);
+    }
+    fs::set_permissions(&place.dir, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_database_in_memory_takes_no_store_and_no_read_only() {
+    for request in [
+        OpenRequest { store: Some(StoreKind::Redb), ..new(3) },
+        OpenRequest { dim: Some(3), ..to_read() },
+        any(),
+    ] {
+        assert_eq!(open_memory(&request).map(drop).unwrap_err().code(), Code::InvalidArgument);
+    }
+}

@@ -1,0 +1,284 @@
+//! The redb store against crashes, faults and damage.
+
+use crate::kv::{Entries, dump};
+use asteroid_core::kv::{Batch, Kv, MemKv, Op, Range, Space, links};
+use asteroid_core::{Code, Result};
+use asteroid_native_storage::RedbKv;
+use asteroid_tests::rng::{Rng, seed};
+use asteroid_tests::sim::SimDisk;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::time::Instant;
+
+const FILE: &str = "graph.redb";
+/// Where each batch leaves its number.
+const SEQ: &[u8] = b"seq";
+
+/// One thing a workload does.
+enum Step {
+    Apply(Batch),
+    Sync,
+}
+
+/// A seeded run of batches and syncs, and what the store holds after each batch.
+struct Workload {
+    steps: Vec<Step>,
+    states: Vec<Vec<Entries>>,
+}
+
+fn workload(seed: u64, batches: u64) -> Workload {
+    let mut rng = Rng::new(seed);
+    let model = MemKv::default();
+    let mut steps = Vec::new();
+    let mut states = vec![dump(&*model.view().unwrap()).unwrap()];
+    for number in 1..=batches {
+        let mut batch = Batch::default();
+        batch.put(Space::Meta, SEQ, number.to_be_bytes());
+        for _ in 0..rng.below(30) {
+            let key = (rng.below(400) as u32).to_be_bytes();
+            let space = Space::ALL[rng.below(8) as usize];
+            batch.push(match (rng.below(20), space) {
+                (0, _) => Op::DeleteRange(space, Range::between(key, (rng.below(400) as u32).to_be_bytes())),
+                (1..4, _) => Op::Delete(space, key.to_vec()),
+                (_, Space::Links) => {
+                    let mut operand = Vec::new();
+                    (0..4).for_each(|_| links::put_add(&mut operand, rng.below(1000) as u32));
+                    Op::Merge(space, key.to_vec(), operand)
+                }
+                _ => {
+                    let len = if rng.chance(5) { rng.below(20_000) } else { rng.below(200) };
+                    Op::Put(space, key.to_vec(), rng.bytes(len as usize))
+                }
+            });
+        }
+        // A range may have swallowed it.
+        batch.put(Space::Meta, SEQ, number.to_be_bytes());
+        model.apply(&batch).unwrap();
+        states.push(dump(&*model.view().unwrap()).unwrap());
+        steps.push(Step::Apply(batch));
+        if rng.chance(25) {
+            steps.push(Step::Sync);
+        }
+    }
+    Workload { steps, states }
+}
+
+/// What a run on a disk came to.
+struct Run {
+    /// (operations done, batches durable by then), ascending.
+    durable: Vec<(usize, u64)>,
+    outcome: Result<()>,
+}
+
+/// Runs `workload`; `finish` decides about the open store at the end.
+fn run(workload: &Workload, disk: &SimDisk, cache: u64, finish: impl FnOnce(RedbKv, bool)) -> Run {
+    let mut durable = vec![(0, 0)];
+    let kv = match RedbKv::open(disk.open(FILE), cache, false) {
+        Ok(kv) => kv,
+        Err(error) => return Run { durable, outcome: Err(error) },
+    };
+    let mut outcome = Ok(());
+    for step in &workload.steps {
+        let done = match step {
+            Step::Apply(batch) => kv.apply(batch).map(drop),
+            Step::Sync => kv.sync(u64::MAX).map(drop),
+        };
+        durable.push((disk.ops(), kv.durable()));
+        if let Err(error) = done {
+            outcome = Err(error);
+            break;
+        }
+    }
+    finish(kv, outcome.is_err());
+    Run { durable, outcome }
+}
+
+/// The state a disk holds, as the number of batches; panics where it is none, or older than `at_least`.
+fn check(disk: &SimDisk, workload: &Workload, at_least: u64, what: &str) -> u64 {
+    let kv = RedbKv::open(disk.open(FILE), 1 << 20, false).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let found = dump(&*kv.view().unwrap()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let state = workload.states.iter().position(|state| *state == found);
+    let state = state.unwrap_or_else(|| panic!("{what}: the contents are no prefix of the batches")) as u64;
+    assert!(state >= at_least, "{what}: {state} batches survived of {at_least} durable ones");
+    state
+}
+
+#[test]
+fn after_any_crash_the_store_opens_to_a_prefix_that_holds_every_durable_batch() {
+    let seed = seed();
+    let (mut kills, mut cuts, mut again) = (0, 0, 0);
+    let began = Instant::now();
+    // The small cache makes redb write pages that no commit names yet.
+    for (round, cache) in [(0, 1 << 20), (1, 40_000)] {
+        let workload = workload(seed + round, 50);
+        let disk = SimDisk::new();
+        let ran = run(&workload, &disk, cache, |_, _| ());
+        ran.outcome.unwrap();
+        for n in 0..=disk.ops() {
+            let at_least =
+                ran.durable.iter().rev().find(|(ops, _)| *ops <= n).map_or(0, |(_, batches)| *batches);
+            let what = |kind: &str| format!("cache {cache}, {kind} at {n} ({})", disk.describe(n));
+            check(&disk.after_kill(n), &workload, at_least, &what("kill"));
+            check(&disk.after_kill_inside(n, seed), &workload, at_least, &what("kill inside"));
+            kills += 2;
+            for pick in 0..3 {
+                let cut = disk.after_power_cut(n, seed.wrapping_add(pick));
+                check(&cut, &workload, at_least, &what("power cut"));
+                cuts += 1;
+                // Losing power again while it recovers must not hurt either.
+                if n % 7 == 0 {
+                    let at = Rng::new(seed ^ n as u64 ^ pick).below(cut.ops() as u64 + 1) as usize;
+                    check(&cut.after_power_cut(at, seed), &workload, at_least, &what("second power cut"));
+                    again += 1;
+                }
+            }
+        }
+    }
+    println!("{kills} kills, {cuts} power cuts, {again} of them twice, in {:?}", began.elapsed());
+}
+
+#[test]
+fn a_failing_disk_gives_its_error_then_poisoned_and_what_was_durable_stays() {
+    let seed = seed();
+    let workload = workload(seed, 30);
+    let whole = SimDisk::new();
+    run(&workload, &whole, 40_000, |_, _| ()).outcome.unwrap();
+    let mut failed = 0;
+    for n in 0..whole.ops() {
+        for (code, once) in [(Code::StorageFull, false), (Code::StorageFull, true), (Code::Io, n % 2 == 0)] {
+            let disk = SimDisk::new();
+            disk.fail_at(n, code, once);
+            let what = format!("operation {n} ({}) fails with {code:?}, once: {once}", whole.describe(n));
+            let ran = run(&workload, &disk, 40_000, |kv, failed| {
+                let Step::Apply(batch) = &workload.steps[0] else { return };
+                // A fault that comes only now is still the first one.
+                if let Err(error) = kv.apply(batch) {
+                    let want = if failed { Code::Poisoned } else { code };
+                    assert_eq!(error.code(), want, "{what}: {error}");
+                    disk.heal();
+                    assert_eq!(kv.apply(batch).unwrap_err().code(), Code::Poisoned, "{what}");
+                    assert_eq!(kv.sync(u64::MAX).unwrap_err().code(), Code::Poisoned, "{what}");
+                    // Reading either goes on or says why not; a state once shown is never wrong.
+                    match kv.view().and_then(|view| dump(&*view)) {
+                        Ok(found) => assert!(workload.states.contains(&found), "{what}: a wrong state"),
+                        Err(error) => assert_eq!(error.code(), Code::Poisoned, "{what}: {error}"),
+                    }
+                }
+            });
+            if let Err(error) = &ran.outcome {
+                assert_eq!(error.code(), code, "{what}: {error}");
+                failed += 1;
+                let at_least = ran.durable.last().map_or(0, |(_, batches)| *batches);
+                check(&disk.after_kill(disk.ops()), &workload, at_least, &what);
+                check(&disk.after_power_cut(disk.ops(), seed), &workload, at_least, &what);
+            }
+        }
+    }
+    println!("{failed} failed runs over {} operations", whole.ops());
+    assert!(failed > whole.ops());
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+    static PANICS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts the panics of this thread instead of printing them: those inside redb are expected.
+fn quiet<T>(work: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if QUIET.get() {
+                PANICS.set(PANICS.get() + 1);
+            } else {
+                usual(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let done = work();
+    QUIET.set(false);
+    done
+}
+
+#[test]
+fn a_flipped_byte_is_an_error_or_harmless_never_a_panic_or_a_wrong_value() {
+    let seed = seed();
+    let workload = workload(seed, 40);
+    let disk = SimDisk::new();
+    let before_close = Cell::new(0);
+    let ran = run(&workload, &disk, 1 << 20, |kv, _| {
+        kv.sync(u64::MAX).unwrap();
+        before_close.set(disk.ops());
+    });
+    ran.outcome.unwrap();
+    let mut rng = Rng::new(seed);
+    let (mut flips, mut refused, mut harmless) = (0, 0, 0);
+    for (image, at) in [("closed", disk.ops()), ("killed", before_close.get())] {
+        let sound = disk.after_kill(at);
+        let len = asteroid_core::bytes::Bytes::len(&*sound.open(FILE)).unwrap();
+        for i in 0..4000u64 {
+            // A third of them hits the header's two copies.
+            let offset = if i % 3 == 0 { rng.below(20_480) } else { rng.below(len) };
+            let mask = 1 << rng.below(8);
+            let what = format!("{image}: byte {offset} of {len} flipped by {mask:#x}");
+            let disk = disk.after_kill(at);
+            disk.flip(FILE, offset, mask);
+            let outcome =
+                quiet(|| catch_unwind(AssertUnwindSafe(|| use_all(&disk, &workload, i % 2 == 0, &what))));
+            match outcome {
+                Ok(Ok(())) => harmless += 1,
+                Ok(Err(error)) => {
+                    assert_eq!(error.code(), Code::Corrupt, "{what}: {error}");
+                    refused += 1;
+                }
+                Err(panic) => panic!(
+                    "{what}: {}",
+                    panic.downcast_ref::<String>().map_or("a panic came through", String::as_str)
+                ),
+            }
+            flips += 1;
+        }
+    }
+    println!("{flips} flips: {refused} refused, {harmless} harmless, {} panics caught in redb", PANICS.get());
+    assert!(refused > 100 && harmless > 100);
+}
+
+/// Reads everything, and where `write` applies, syncs, closes and reads again. Panics on a wrong answer.
+fn use_all(disk: &SimDisk, workload: &Workload, write: bool, what: &str) -> Result<()> {
+    let want = workload.states.last().unwrap();
+    let kv = RedbKv::open(disk.open(FILE), 1 << 20, !write)?;
+    let view = kv.view()?;
+    for (space, entries) in Space::ALL.iter().zip(want) {
+        for (key, value) in entries {
+            let mut same = false;
+            let there = view.get(*space, key, &mut |found| same = found == value)?;
+            assert!(there && same, "{what}: a wrong value for {key:?} in {}", space.name());
+        }
+    }
+    assert!(dump(&*view)? == *want, "{what}: wrong contents");
+    drop(view);
+    if write {
+        let model = MemKv::default();
+        let mut all = Batch::default();
+        for (space, entries) in Space::ALL.iter().zip(want) {
+            entries.iter().for_each(|(key, value)| all.put(*space, key.clone(), value.clone()));
+        }
+        model.apply(&all).unwrap();
+        let mut batch = Batch::default();
+        for (space, entries) in Space::ALL.iter().zip(want) {
+            entries.iter().step_by(3).for_each(|(key, _)| batch.delete(*space, key.clone()));
+            batch.put(*space, *b"new", vec![1; 3000]);
+        }
+        model.apply(&batch).unwrap();
+        kv.apply(&batch)?;
+        kv.sync(u64::MAX)?;
+        drop(kv);
+        let kv = RedbKv::open(disk.open(FILE), 1 << 20, false)?;
+        let found = dump(&*kv.view()?)?;
+        assert!(found == dump(&*model.view().unwrap()).unwrap(), "{what}: wrong contents after writing");
+    }
+    Ok(())
+}
