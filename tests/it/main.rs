@@ -5,4 +5,6 @@
 mod bytes;
 mod kv;
 mod open;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 mod store_crash;
