@@ -128,7 +128,7 @@ async function answer(questions, embedder) {
       const hits = await db.search(query, { k: HITS, include: ['payload'] })
       console.log(`${cyan('?')} ${bold(question)}  ${dim(since(began))}`)
       hits.forEach(({ distance, payload }, at) => {
-        const title = shorten(payload.title, 62)
+        const title = shorten(payload.title, 59)
         console.log(`  ${at + 1}. ${green(title)}  ${dim(`distance ${distance.toFixed(3)}`)}`)
         console.log(wrap(shorten(payload.text, 140), 78, '     '))
         console.log(dim(`     ${shorten(payload.file, 72)}`))

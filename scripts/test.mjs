@@ -172,13 +172,13 @@ async function nodeProgram(version) {
     'bin',
     process.platform === 'win32' ? 'node.exe' : 'node',
   )
-  const age = existsSync(program) ? Date.now() - statSync(folder).mtimeMs : Infinity
-  if (age < MONTH_MS) return program
+  const fetched = join(folder, 'fetched')
+  if (existsSync(fetched) && Date.now() - statSync(fetched).mtimeMs < MONTH_MS) return program
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'package.json'), '{ "private": true }\n')
   try {
     await command(npm, ['install', '--prefix', folder, '--no-audit', '--no-fund', `${name}@${version}`])
-    writeFileSync(join(folder, 'fetched'), '')
+    writeFileSync(fetched, '')
     return program
   } catch (error) {
     if (existsSync(program)) return program

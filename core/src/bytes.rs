@@ -63,7 +63,8 @@ impl Bytes for MemBytes {
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         let data = crate::sync::read(&self.0);
-        let range = usize::try_from(offset).ok().and_then(|start| data.get(start..start.checked_add(out.len())?));
+        let range =
+            usize::try_from(offset).ok().and_then(|start| data.get(start..start.checked_add(out.len())?));
         match range {
             Some(found) => {
                 out.copy_from_slice(found);

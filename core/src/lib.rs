@@ -5,25 +5,31 @@
 
 pub mod bytes;
 mod error;
+mod graph;
+mod hnsw;
 mod id;
 mod index;
+mod journal;
 pub mod kv;
 mod metric;
 mod options;
 mod pool;
+pub mod rnn;
 pub mod simd;
 mod sync;
+mod table;
 mod varint;
+mod vectors;
 
 pub use error::{Code, Error, Result};
 pub use id::{Id, MAX_ID_BYTES, Slot};
 pub use index::{
-    CheckReport, DEFAULT_EF_SEARCH, Hit, Include, Index, Inserted, Mode, Problem, Row, Rows, SearchParams,
-    Snapshot, Stats, Stores,
+    BulkPhase, CheckReport, DEFAULT_EF_SEARCH, Hit, Include, Index, Inserted, Mode, Problem, Row, Rows,
+    SearchParams, Snapshot, Stats, Stores,
 };
 pub use metric::Metric;
 pub use options::{
-    Config, Durability, FORMAT_VERSION, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES, Manifest,
-    OpenRequest, Options, StoreKind, VectorStorage,
+    Config, Durability, FORMAT_VERSION, LinkPolicy, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES,
+    Manifest, OpenRequest, Options, StoreKind, VectorStorage,
 };
 pub use pool::{Control, Pool, Serial};

@@ -15,6 +15,10 @@ pub enum Metric {
     Dot = 2,
 }
 
+/// Largest and smallest squared lengths whose products stay inside f32.
+const MAX_SQUARE: f64 = 1e36;
+const MIN_SQUARE: f64 = 1e-36;
+
 impl Metric {
     /// The option value that names it.
     pub const fn name(self) -> &'static str {
@@ -50,15 +54,8 @@ impl Metric {
         }
     }
 
-    /// The ordering key of a caller's distance.
-    pub(crate) fn rank_of(self, distance: f32) -> f32 {
-        match self {
-            Metric::L2 => distance * distance,
-            Metric::Cosine | Metric::Dot => distance,
-        }
-    }
-
-    /// Refuses a vector that cannot be stored or searched for: wrong length, not finite, zero under cosine.
+    /// Refuses a vector that cannot be stored or searched for: wrong length, not finite, longer than
+    /// 1e18, or shorter than 1e-18 under cosine.
     pub fn validate(self, dim: u32, vector: &[f32]) -> Result<()> {
         if vector.len() != dim as usize {
             return Err(Error::new(
@@ -72,8 +69,17 @@ impl Metric {
                 vector[at]
             )));
         }
-        if self == Metric::Cosine && vector.iter().all(|&x| x == 0.0) {
-            return Err(Error::invalid("the vector is all zeros, which has no direction: cosine needs one"));
+        let square: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        if square > MAX_SQUARE {
+            return Err(Error::invalid(format!(
+                "the vector's length is {:.3e}: distances are kept in 32 bits, which takes lengths up to 1e18",
+                square.sqrt()
+            )));
+        }
+        if self == Metric::Cosine && square < MIN_SQUARE {
+            return Err(Error::invalid(
+                "the vector is zero, or too short (under 1e-18) to have a direction in 32 bits: cosine needs one",
+            ));
         }
         Ok(())
     }

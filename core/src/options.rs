@@ -1,5 +1,6 @@
 //! What a database is ([`Config`], fixed at creation) and how it is opened ([`Options`]).
 
+pub use crate::graph::policy::LinkPolicy;
 use crate::{Code, Error, Metric, Result};
 
 /// Largest dimension of a vector.
@@ -94,6 +95,9 @@ pub struct Options {
     pub durability: Durability,
     /// Refuse writes.
     pub read_only: bool,
+    /// How changed adjacency is written to the store; `None` for what suits the store. Eager in this crate; hosts put
+    /// their own choice in.
+    pub link_policy: Option<LinkPolicy>,
 }
 
 impl Default for Options {
@@ -103,6 +107,7 @@ impl Default for Options {
             paged_max_cached_pages: None,
             durability: Durability::Buffered,
             read_only: false,
+            link_policy: None,
         }
     }
 }
@@ -199,7 +204,9 @@ impl Manifest {
         if version > FORMAT_VERSION {
             return Err(Error::new(
                 Code::UnsupportedVersion,
-                format!("the database has format {version}, this software reads up to {FORMAT_VERSION}: update it"),
+                format!(
+                    "the database has format {version}, this software reads up to {FORMAT_VERSION}: update it"
+                ),
             ));
         }
         if bytes.len() != MANIFEST_BYTES || version == 0 {
@@ -264,7 +271,9 @@ impl OpenRequest {
     /// The configuration of a new database. `INVALID_ARGUMENT` where `dim` is missing or a range is left.
     pub fn new_config(&self) -> Result<Config> {
         let dim = self.dim.ok_or_else(|| {
-            Error::invalid("dim is required to create a database: give the number of dimensions of its vectors")
+            Error::invalid(
+                "dim is required to create a database: give the number of dimensions of its vectors",
+            )
         })?;
         in_range("dim", dim, 1, MAX_DIM)?;
         let defaults = Config::new(dim, self.metric.unwrap_or(Metric::L2));
@@ -286,7 +295,12 @@ impl OpenRequest {
     /// The configuration to go on with for a stored database: `CONFIG_MISMATCH`, with both values, where
     /// the request contradicts what is stored.
     pub fn agree_with(&self, stored: &Manifest) -> Result<Config> {
-        fn agree<T: PartialEq>(name: &str, asked: Option<T>, stored: T, show: impl Fn(&T) -> String) -> Result<()> {
+        fn agree<T: PartialEq>(
+            name: &str,
+            asked: Option<T>,
+            stored: T,
+            show: impl Fn(&T) -> String,
+        ) -> Result<()> {
             match asked {
                 Some(asked) if asked != stored => Err(Error::new(
                     Code::ConfigMismatch,

@@ -30,7 +30,8 @@ pub struct RedbKv {
     db: Option<Database>,
     bytes: Arc<dyn Bytes + Send + Sync>,
     cache_bytes: u64,
-    read_only: bool,
+    // What a read-only store keeps in memory instead of writing it.
+    overlay: Option<Arc<CowBytes>>,
     writer: Mutex<Failure>,
     status: Arc<Status>,
     seq: AtomicU64,
@@ -39,8 +40,9 @@ pub struct RedbKv {
 
 impl RedbKv {
     /// Opens the store in `bytes`, or begins one where they are empty (or hold a beginning that a crash cut
-    /// short). redb's cache takes at most `cache_bytes`. Read-only, the bytes are never written: recovery
-    /// happens in memory, and writes fail with `READ_ONLY`.
+    /// short). redb's cache takes at most `cache_bytes`. Read-only, the bytes are never written: what recovery
+    /// and `apply` change stays in memory, for this handle alone, and ends with it. (An engine replays its
+    /// journal that way; refusing its caller's writes is its own affair.)
     ///
     /// `CORRUPT` where the file is damaged, or empty and read-only.
     pub fn open(bytes: Arc<dyn Bytes + Send + Sync>, cache_bytes: u64, read_only: bool) -> Result<RedbKv> {
@@ -59,7 +61,8 @@ impl RedbKv {
         read_only: bool,
         blank: Blank,
     ) -> Result<RedbKv> {
-        let below = if read_only { Arc::new(CowBytes::new(bytes.clone())?) as _ } else { bytes.clone() };
+        let overlay = if read_only { Some(Arc::new(CowBytes::new(bytes.clone())?)) } else { None };
+        let below = overlay.clone().map_or_else(|| bytes.clone(), |overlay| overlay as _);
         let checked = Checked::open(below, blank)?;
         let status = checked.status();
         let cache = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
@@ -70,7 +73,7 @@ impl RedbKv {
             db: Some(db),
             bytes,
             cache_bytes,
-            read_only,
+            overlay,
             writer: Mutex::default(),
             status,
             seq: AtomicU64::new(0),
@@ -103,12 +106,6 @@ impl RedbKv {
 
     /// Runs a write under the writer's lock; its failure is the last thing written.
     fn write<T>(&self, work: impl FnOnce(&Database) -> std::result::Result<T, Fault>) -> Result<T> {
-        if self.read_only {
-            return Err(Error::new(
-                Code::ReadOnly,
-                "the database was opened read-only and cannot be written",
-            ));
-        }
         let mut poison = locked(&self.writer);
         if let Some((code, cause)) = &*poison {
             return Err(Error::new(
@@ -160,7 +157,7 @@ impl Kv for RedbKv {
 
     /// An upper bound: redb's cache never holds more than its limit, nor more than the file.
     fn memory(&self) -> u64 {
-        self.cache_bytes.min(self.disk())
+        self.cache_bytes.min(self.disk()) + self.overlay.as_ref().map_or(0, |overlay| overlay.memory())
     }
 
     fn disk(&self) -> u64 {

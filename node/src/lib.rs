@@ -1,1 +1,19 @@
-//! The Node and Electron addon.
+//! The Node and Electron addon: conversion, scheduling and error mapping, no database logic.
+//!
+//! The JavaScript facade in `js/` checks every argument before it calls in here, so a call on the main
+//! thread only copies its input, queues a job and returns a promise. Reads run on one process-wide thread
+//! pool (`pool`), writes on one thread per open database (`handle`).
+
+// The macros export nothing in a test build, which makes everything look unused there.
+#![cfg_attr(test, allow(dead_code))]
+
+mod convert;
+mod database;
+mod handle;
+mod open;
+mod pool;
+mod reply;
+mod signal;
+mod stage;
+mod teardown;
+mod writer;

@@ -42,7 +42,7 @@ export function wrap(text, width, indent = '') {
 
 /** A progress line: redrawn on a terminal, printed once in a while elsewhere. */
 export function progressLine(label) {
-  let last = -Infinity
+  let last = live ? -Infinity : performance.now()
   return {
     update(done, total) {
       const now = performance.now()

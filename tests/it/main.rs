@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod bytes;
+mod crash;
+mod damage;
+mod kill;
 mod kv;
+mod model;
+mod model_on_disk;
 mod open;
 #[cfg(feature = "rocksdb")]
 mod rocks;

@@ -2,8 +2,11 @@
 
 use asteroid_core::bytes::Bytes;
 use asteroid_core::kv::{Batch, Space};
-use asteroid_core::{Code, Error, Metric, OpenRequest, Options, StoreKind};
-use asteroid_native_storage::{Lock, OpenStores, Place, open_memory, open_stores};
+use asteroid_core::{
+    Code, Control, Error, Id, Include, Index, Metric, Mode, OpenRequest, Options, SearchParams, StoreKind,
+    VectorStorage,
+};
+use asteroid_native_storage::{Lock, OpenStores, Place, open, open_memory, open_stores};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -332,7 +335,9 @@ fn reading_writes_nothing_even_where_recovery_is_due() {
         let open = open_stores(&at(copy.path()), &to_read()).unwrap();
         assert!(is_filled(&open));
         assert!(open.lock.is_none(), "there is no lock file, and none is made");
-        assert_eq!(open.stores.kv.apply(&Batch::default()).unwrap_err().code(), Code::ReadOnly);
+        let mut batch = Batch::default();
+        batch.delete(Space::Meta, *b"key");
+        open.stores.kv.apply(&batch).unwrap();
         open.stores.vectors.write_at(0, b"replayed").unwrap();
         open.stores.journal.set_len(0).unwrap();
     }
@@ -364,4 +369,93 @@ fn a_database_in_memory_takes_no_store_and_no_read_only() {
     ] {
         assert_eq!(open_memory(&request).map(drop).unwrap_err().code(), Code::InvalidArgument);
     }
+}
+
+fn insert(index: &Index, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        let payload = format!("{{\"n\":{n}}}");
+        let vector = [n as f32, 1.0, (n * n % 7) as f32];
+        index.insert(&Id::from(n), &vector, Some(&payload), Mode::Insert).unwrap();
+    }
+}
+
+fn holds(index: &Index, rows: u64) {
+    assert_eq!(index.count().unwrap(), rows);
+    let problems = index.check(&Control::NONE).unwrap().problems;
+    assert!(problems.is_empty(), "{problems:?}");
+    let both = Include { payload: true, vector: true };
+    for n in 0..rows {
+        let row = index.get(&Id::from(n), both).unwrap().expect("it was inserted");
+        assert_eq!(row.payload.unwrap(), format!("{{\"n\":{n}}}"));
+        assert_eq!(row.vector.unwrap()[0], n as f32);
+    }
+    if rows > 0 {
+        let hits =
+            index.search(&[0.0, 1.0, 0.0], &SearchParams { k: 3, ..Default::default() }, &Control::NONE);
+        assert_eq!(hits.unwrap()[0].id, Id::from(0));
+    }
+}
+
+#[test]
+fn an_engine_on_disk_is_found_again_closed_or_dropped() {
+    for storage in [VectorStorage::Flat, VectorStorage::Paged] {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { dir: dir.path().join("db"), vector_file: Some(dir.path().join("vec")) };
+        let request = OpenRequest { vector_storage: Some(storage), ..new(3) };
+        {
+            let db = open(&place, &request).unwrap();
+            assert_eq!(db.kind, StoreKind::Redb);
+            insert(&db.index, 0..100);
+            db.index.close().unwrap();
+        }
+        {
+            let db = open(&at(&place.dir), &any()).unwrap();
+            holds(&db.index, 100);
+            insert(&db.index, 100..150);
+        }
+        let db = open(&at(&place.dir), &to_read()).unwrap();
+        holds(&db.index, 150);
+        let refused = db.index.delete(&Id::from(1)).unwrap_err();
+        assert_eq!(refused.code(), Code::ReadOnly);
+        drop(db);
+        let db = open(&at(&place.dir), &OpenRequest { reinit: true, ..request }).unwrap();
+        holds(&db.index, 0);
+    }
+}
+
+#[test]
+fn what_a_killed_process_leaves_is_read_without_touching_it_and_then_recovered() {
+    for storage in [VectorStorage::Flat, VectorStorage::Paged] {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        let request = OpenRequest { vector_storage: Some(storage), ..new(3) };
+        let db = open(&at(dir.path()), &request).unwrap();
+        insert(&db.index, 0..60);
+        for name in ["graph.redb", "journal", "manifest", "vectors"] {
+            fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        drop(db);
+        let contents =
+            || names(copy.path()).into_iter().map(|name| fs::read(copy.path().join(name)).unwrap());
+        let before: Vec<_> = contents().collect();
+        for _ in 0..2 {
+            let db = open(&at(copy.path()), &to_read()).unwrap();
+            holds(&db.index, 60);
+            db.index.close().unwrap();
+        }
+        assert!(contents().eq(before), "reading wrote something");
+        let db = open(&at(copy.path()), &any()).unwrap();
+        holds(&db.index, 60);
+        insert(&db.index, 60..70);
+        drop(db);
+        holds(&open(&at(copy.path()), &any()).unwrap().index, 70);
+    }
+}
+
+#[test]
+fn an_engine_in_memory_works_and_leaves_nothing() {
+    let db = open_memory(&new(3)).unwrap();
+    assert_eq!(db.kind, StoreKind::Memory);
+    insert(&db.index, 0..50);
+    holds(&db.index, 50);
 }

@@ -1,13 +1,42 @@
 //! The facade: one database, one dimension, one metric.
+//!
+//! Calls go down from here: [`write`](self) plans and links rows, `commit` journals and publishes them, `walk` and
+//! `read` answer. A row becomes visible when a [`Published`] state that covers it is swapped in; a reader keeps the
+//! state it started with, so that it sees one committed prefix of the writes.
 
+mod bulk;
+mod check;
+mod commit;
+mod insert;
+mod meta;
+mod open;
+mod overlay;
+mod payload;
+mod read;
+mod record;
 mod types;
+mod walk;
+mod write;
 
+pub use bulk::BulkPhase;
 pub use types::{CheckReport, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats};
 
 use crate::bytes::Bytes;
+use crate::graph::cache::AdjacencyCache;
+use crate::graph::policy::Mix;
+use crate::graph::upper::Upper;
+use crate::hnsw::Scratch;
+use crate::journal::Journal;
 use crate::kv::Kv;
-use crate::{Config, Control, Id, Options, Pool, Result};
-use std::sync::Arc;
+use crate::simd::Kernels;
+use crate::table::Table;
+use crate::vectors::VectorFile;
+use crate::{Code, Config, Error, Options, Result, Slot, sync};
+use arc_swap::ArcSwap;
+use commit::Writer;
+use overlay::Overlay;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// The default of [`SearchParams::ef_search`].
 pub const DEFAULT_EF_SEARCH: usize = 64;
@@ -22,94 +51,135 @@ pub struct Stores {
     pub journal: Arc<dyn Bytes + Send + Sync>,
 }
 
-/// An open database. All methods take `&self` and may be called from many threads at once; reads never wait
-/// for writes, writes queue.
+/// An open database.
+///
+/// All methods take `&self` and may be called from many threads at once. Reads never wait for writes; writes queue.
+/// Every method fails with `CLOSED` after [`Index::close`].
+///
+/// ```
+/// use asteroid_core::{bytes::MemBytes, kv::MemKv, *};
+/// use std::sync::Arc;
+/// let stores = Stores {
+///     kv: Arc::new(MemKv::default()),
+///     vectors: Arc::new(MemBytes::default()),
+///     journal: Arc::new(MemBytes::default()),
+/// };
+/// let db = Index::open(stores, Config::new(3, Metric::L2), Options::default())?;
+/// db.insert(&Id::from(1), &[0.0, 0.0, 1.0], Some(r#"{"title":"one"}"#), Mode::Insert)?;
+/// let params = SearchParams { k: 1, ..SearchParams::default() };
+/// let hits = db.search(&[0.0, 0.0, 0.5], &params, &Control::NONE)?;
+/// assert_eq!((hits[0].id.clone(), hits[0].distance), (Id::from(1), 0.5));
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Index {
-    _stores: Stores,
+    config: Config,
+    options: Options,
+    kernels: &'static Kernels,
+    kv: Arc<dyn Kv + Send + Sync>,
+    journal: Journal,
+    vectors: VectorFile,
+    adjacency: AdjacencyCache,
+    /// How often lists are read from the store against written to it.
+    mix: Mix,
+    upper: Upper,
+    overlay: Overlay,
+    /// Per slot the write that killed it; 0 while alive.
+    died: Table<AtomicU64>,
+    /// Per slot the next slot with a bit-identical vector, plus one; 0 at the end of the chain.
+    twins: Table<AtomicU32>,
+    /// Slots that have rows and links, committed or not.
+    allocated: AtomicU32,
+    published: ArcSwap<Published>,
+    writer: Mutex<Writer>,
+    scratches: Mutex<Vec<Scratch>>,
+    closed: AtomicBool,
+    poison: OnceLock<String>,
+}
+
+/// One committed state, as readers hold it.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// The last write in it.
+    seq: u64,
+    /// Slots below this may be visible.
+    slots: u32,
+    /// Rows that are.
+    live: u64,
 }
 
 /// A frozen set of rows: what was committed when it was taken. See [`Index::snapshot`].
-#[derive(Clone)]
-pub struct Snapshot {}
+#[derive(Clone, Debug)]
+pub struct Snapshot(Arc<Published>);
 
-#[allow(missing_docs, unused_variables, clippy::unimplemented, clippy::missing_errors_doc)]
 impl Index {
-    /// Opens the database in `stores` (all three empty for a new one), replaying what a crash left.
-    pub fn open(stores: Stores, config: Config, options: Options) -> Result<Index> {
-        unimplemented!()
-    }
+    /// What the database is.
     pub fn config(&self) -> &Config {
-        unimplemented!()
+        &self.config
     }
-    pub fn insert(&self, id: &Id, vector: &[f32], payload: Option<&str>, mode: Mode) -> Result<()> {
-        unimplemented!()
+
+    /// How it was opened.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
-    /// All rows or none; aborting keeps none.
-    pub fn insert_many(&self, rows: Rows<'_>, mode: Mode, pool: &dyn Pool, control: &Control<'_>) -> Result<Inserted> {
-        unimplemented!()
+
+    /// `CLOSED` after [`Index::close`].
+    fn reading(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Code::Closed, "the database is closed: open it again to go on"));
+        }
+        Ok(())
     }
-    /// `NOT_FOUND` where absent; the payload stays.
-    pub fn update(&self, id: &Id, vector: &[f32]) -> Result<()> {
-        unimplemented!()
+
+    /// The writer's turn: waits for earlier writes. `CLOSED`, `READ_ONLY` or `POISONED` where there is none.
+    fn writing(&self) -> Result<MutexGuard<'_, Writer>> {
+        self.reading()?;
+        if self.options.read_only {
+            return Err(Error::new(Code::ReadOnly, "the database was opened read-only: reopen it to write"));
+        }
+        let Ok(writer) = self.writer.lock() else {
+            return Err(self.poisoned("a write ended in a panic"));
+        };
+        match self.poison.get() {
+            Some(why) => Err(self.poisoned(why)),
+            None => {
+                self.reading()?;
+                Ok(writer)
+            }
+        }
     }
-    /// Whether it was there.
-    pub fn delete(&self, id: &Id) -> Result<bool> {
-        unimplemented!()
+
+    fn poisoned(&self, why: &str) -> Error {
+        Error::new(
+            Code::Poisoned,
+            format!("writes stopped after a failure ({why}): close and reopen the database"),
+        )
     }
-    /// How many of them were there; all go in one commit.
-    pub fn delete_many(&self, ids: &[Id]) -> Result<u64> {
-        unimplemented!()
+
+    /// Whether the row of `slot` is part of `state`.
+    fn visible(&self, state: &Published, slot: Slot) -> bool {
+        slot < state.slots && self.death(slot).is_none_or(|died| died > state.seq)
     }
-    pub fn get(&self, id: &Id, include: Include) -> Result<Option<Row>> {
-        unimplemented!()
+
+    fn death(&self, slot: Slot) -> Option<u64> {
+        self.died.get(slot).map(|died| died.load(Ordering::Acquire)).filter(|&died| died != 0)
     }
-    pub fn get_many(&self, ids: &[Id], include: Include) -> Result<Vec<Option<Row>>> {
-        unimplemented!()
+
+    /// The slots with the same vector as `slot`, which is a node of the graph, `slot` first.
+    fn chain(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
+        let next = |slot: &Slot| self.twins.get(*slot)?.load(Ordering::Acquire).checked_sub(1);
+        // A damaged store could close a chain into a ring; no chain is longer than the table.
+        std::iter::successors(Some(slot), next).take(self.allocated.load(Ordering::Acquire) as usize + 1)
     }
-    /// `NOT_FOUND` where the row is absent. Replaces; `None` removes.
-    pub fn set_payload(&self, id: &Id, payload: Option<&str>) -> Result<()> {
-        unimplemented!()
+
+    fn rank(&self, a: &[f32], b: &[f32]) -> f32 {
+        self.config.metric.rank(self.kernels, a, b)
     }
-    /// RFC 7396 merge patch; the result is at most 1 MiB. `NOT_FOUND` where the row is absent.
-    pub fn merge_payload(&self, id: &Id, patch: &str) -> Result<()> {
-        unimplemented!()
-    }
-    /// Outer `None`: no such row. Inner `None`: a row without payload.
-    pub fn get_payload(&self, id: &Id) -> Result<Option<Option<String>>> {
-        unimplemented!()
-    }
-    /// Always min(k, rows - offset) hits, nearest first, unless `max_distance` leaves some out.
-    pub fn search(&self, query: &[f32], params: &SearchParams, control: &Control<'_>) -> Result<Vec<Hit>> {
-        unimplemented!()
-    }
-    /// One list of hits per query; `queries` is q * dim numbers.
-    pub fn search_many(&self, queries: &[f32], params: &SearchParams, pool: &dyn Pool, control: &Control<'_>) -> Result<Vec<Vec<Hit>>> {
-        unimplemented!()
-    }
-    /// Live rows.
-    pub fn count(&self) -> Result<u64> {
-        unimplemented!()
-    }
-    /// The rows committed now, for [`Index::scan`].
-    pub fn snapshot(&self) -> Result<Snapshot> {
-        unimplemented!()
-    }
-    /// Up to `limit` live rows of `snapshot` from position `cursor` (0 to begin), and the next cursor, `None` at the end.
-    pub fn scan(&self, snapshot: &Snapshot, cursor: u32, limit: usize, include: Include) -> Result<(Vec<Row>, Option<u32>)> {
-        unimplemented!()
-    }
-    pub fn stats(&self) -> Result<Stats> {
-        unimplemented!()
-    }
-    /// Makes all earlier writes survive power loss.
-    pub fn flush(&self) -> Result<()> {
-        unimplemented!()
-    }
-    pub fn check(&self, control: &Control<'_>) -> Result<CheckReport> {
-        unimplemented!()
-    }
-    /// Flushes, brings the stores up and closes: later calls get `CLOSED`. A second close does nothing.
-    pub fn close(&self) -> Result<()> {
-        unimplemented!()
+
+    /// Runs `work` with reusable memory.
+    fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        let mut scratch = sync::lock(&self.scratches).pop().unwrap_or_default();
+        let result = work(&mut scratch);
+        sync::lock(&self.scratches).push(scratch);
+        result
     }
 }

@@ -176,3 +176,14 @@ fn dot_u8_vnni(a: &[u8], b: &[u8]) -> u32 {
     let excess = _mm256_add_epi32(acc[0][1], acc[1][1]);
     horizontal_sum_u32(_mm256_sub_epi32(shifted, excess))
 }
+
+/// Prefetches the first lines of `data`; the hardware follows with the rest.
+#[inline]
+pub(super) fn prefetch(data: &[f32]) {
+    const LINE: usize = 16;
+    const LINES: usize = 8;
+    for piece in data.chunks(LINE).take(LINES) {
+        // SAFETY: SSE is part of every x86-64 processor, and a prefetch of any address has no effect but timing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(piece.as_ptr().cast()) };
+    }
+}

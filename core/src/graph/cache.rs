@@ -1,0 +1,295 @@
+//! Decoded layer-0 adjacency within a byte budget.
+//!
+//! Readers copy a list with two array accesses and no lock. Lists changed since the last checkpoint are *dirty*:
+//! they are the only up-to-date copy, so they stay until a checkpoint has written them to the store.
+
+use super::seqlock::{self, HEAD};
+use crate::kv::{Read, Space, links, slot_key};
+use crate::table::Table;
+use crate::{Error, Result, Slot, sync};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+const USED: u8 = 1;
+const DIRTY: u8 = 2;
+/// Frames looked at for a victim before a clean list is given up on.
+const CLOCK_STEPS: u32 = 8192;
+
+/// Changes to one list since the store has it, as a merge operand.
+#[derive(Clone, Default)]
+pub(crate) struct Delta {
+    pub(crate) operand: Vec<u8>,
+    /// Edges added or dropped.
+    pub(crate) edges: u32,
+}
+
+impl Delta {
+    pub(crate) fn add(&mut self, link: u32) {
+        links::put_add(&mut self.operand, link);
+        self.edges += 1;
+    }
+
+    pub(crate) fn drop(&mut self, slot: Slot) {
+        links::put_drop(&mut self.operand, slot);
+        self.edges += 1;
+    }
+
+    fn then(&mut self, later: Delta) {
+        self.operand.extend_from_slice(&later.operand);
+        self.edges += later.edges;
+    }
+}
+
+pub(crate) struct AdjacencyCache {
+    cap: usize,
+    /// Whether dirty lists remember what changed, for a store that takes it.
+    keep_deltas: bool,
+    max_frames: u32,
+    /// Slot to frame + 1; 0 for none.
+    index: Table<AtomicU32>,
+    frames: Table<AtomicU32>,
+    marks: Table<AtomicU8>,
+    state: Mutex<State>,
+    /// Checkpoints done: a list read from an older view is not installed.
+    epoch: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Frames ever handed out.
+    made: u32,
+    hand: u32,
+    /// Changed lists, with what changed where that is known and the store has the rest.
+    dirty: HashMap<Slot, Option<Delta>>,
+}
+
+impl AdjacencyCache {
+    /// A cache of lists of up to `cap` links in about `budget` bytes.
+    pub(crate) fn new(cap: usize, budget: u64, keep_deltas: bool) -> Self {
+        let frame_bytes = 4 * (HEAD + cap) as u64 + 1 + 4;
+        AdjacencyCache {
+            cap,
+            keep_deltas,
+            max_frames: u32::try_from(budget / frame_bytes).unwrap_or(u32::MAX).max(512),
+            index: Table::new(1),
+            frames: Table::new(HEAD + cap),
+            marks: Table::new(1),
+            state: Mutex::default(),
+            epoch: AtomicU64::new(0),
+        }
+    }
+
+    /// Copies the list of `slot` if it is here.
+    pub(crate) fn read(&self, slot: Slot, out: &mut Vec<u32>) -> bool {
+        let Some(frame) = self.frame_of(slot) else { return false };
+        let Some(record) = self.frames.row(frame) else { return false };
+        // A frame that was given away in between has another owner: a miss.
+        let found = seqlock::read(record, slot + 1, out);
+        if found {
+            self.mark_used(frame);
+        }
+        found
+    }
+
+    fn mark_used(&self, frame: u32) {
+        let mark = &self.marks.ensure(frame)[0];
+        // Most are marked already: reading first keeps the cache line shared.
+        if mark.load(Ordering::Relaxed) & USED == 0 {
+            mark.fetch_or(USED, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn contains(&self, slot: Slot) -> bool {
+        self.frame_of(slot).is_some()
+    }
+
+    fn frame_of(&self, slot: Slot) -> Option<u32> {
+        self.index.get(slot)?.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// To be taken before the view that lists for [`AdjacencyCache::fetch`] come from.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Reads the lists of `slots` from a view no older than `epoch`, keeps them if it can, and hands each to `see`.
+    /// `CORRUPT` where one is missing or does not decode.
+    pub(crate) fn fetch(
+        &self,
+        view: &dyn Read,
+        epoch: u64,
+        slots: &[Slot],
+        see: &mut dyn FnMut(Slot, &[u32]),
+    ) -> Result<()> {
+        let keys: Vec<[u8; 4]> = slots.iter().map(|&slot| slot_key(slot)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let mut list = Vec::with_capacity(self.cap);
+        let mut failed = None;
+        view.get_many(Space::Links, &keys, &mut |i, value| {
+            let decoded = match value {
+                Some(value) => links::decode(value, &mut list),
+                None => Err(Error::corrupt("its adjacency list is missing")),
+            };
+            match decoded {
+                Ok(()) => {
+                    self.install(epoch, slots[i], &list);
+                    see(slots[i], &list);
+                }
+                Err(error) => failed = Some(error.at(format!("row at slot {}", slots[i]))),
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn install(&self, epoch: u64, slot: Slot, list: &[u32]) {
+        // Keeping it is optional, so a busy cache is left alone.
+        let Ok(mut state) = self.state.try_lock() else { return };
+        if self.epoch() == epoch && !self.contains(slot) && list.len() <= self.cap {
+            self.place(&mut state, slot, list, USED);
+        }
+    }
+
+    /// Sets the list of `slot`, to be kept until the next checkpoint. `delta` leads there from the list before; `None`
+    /// for a list that is new.
+    pub(crate) fn set(&self, slot: Slot, list: &[u32], delta: Option<Delta>) {
+        let mut state = sync::lock(&self.state);
+        if let Some(frame) = self.frame_of(slot) {
+            self.marks.ensure(frame)[0].fetch_or(DIRTY | USED, Ordering::Relaxed);
+            seqlock::write(self.frames.ensure(frame), slot + 1, list);
+        } else {
+            self.place(&mut state, slot, list, DIRTY | USED);
+        }
+        let delta = delta.filter(|_| self.keep_deltas);
+        match state.dirty.entry(slot) {
+            Entry::Vacant(place) => drop(place.insert(delta)),
+            Entry::Occupied(mut held) => match (held.get_mut(), delta) {
+                (Some(held), Some(delta)) => held.then(delta),
+                (held, _) => *held = None,
+            },
+        }
+    }
+
+    fn place(&self, state: &mut State, slot: Slot, list: &[u32], mark: u8) {
+        let Some(frame) = self.free_frame(state, mark & DIRTY != 0) else { return };
+        self.marks.ensure(frame)[0].store(mark, Ordering::Relaxed);
+        seqlock::write(self.frames.ensure(frame), slot + 1, list);
+        self.index.ensure(slot)[0].store(frame + 1, Ordering::Release);
+    }
+
+    /// A new frame, or one taken from a clean list that nobody read lately. Dirty lists may exceed the budget, as
+    /// the writer checkpoints soon after; clean ones may not.
+    fn free_frame(&self, state: &mut State, must: bool) -> Option<u32> {
+        if state.made >= self.max_frames {
+            for _ in 0..CLOCK_STEPS.min(2 * state.made) {
+                state.hand = (state.hand + 1) % state.made;
+                let mark = &self.marks.ensure(state.hand)[0];
+                match mark.load(Ordering::Relaxed) {
+                    dirty if dirty & DIRTY != 0 => {}
+                    0 => {
+                        let owner = seqlock::owner(self.frames.ensure(state.hand));
+                        if let Some(cell) = owner.checked_sub(1).and_then(|slot| self.index.get(slot)) {
+                            cell.store(0, Ordering::Release);
+                        }
+                        return Some(state.hand);
+                    }
+                    _ => mark.store(0, Ordering::Relaxed),
+                }
+            }
+            if !must {
+                return None;
+            }
+        }
+        state.made += 1;
+        Some(state.made - 1)
+    }
+
+    /// Dirty lists, and how many there may be before a checkpoint is due.
+    pub(crate) fn dirty(&self) -> (usize, usize) {
+        (sync::lock(&self.state).dirty.len(), self.max_frames as usize / 2)
+    }
+
+    /// All dirty lists, ascending by slot, with what changed in them where that is known.
+    pub(crate) fn dirty_lists(&self) -> Vec<(Slot, Option<Delta>)> {
+        let mut lists: Vec<_> =
+            sync::lock(&self.state).dirty.iter().map(|(&slot, delta)| (slot, delta.clone())).collect();
+        lists.sort_unstable_by_key(|&(slot, _)| slot);
+        lists
+    }
+
+    /// Every dirty list is in the store now: they may be dropped.
+    pub(crate) fn clean(&self) {
+        let mut state = sync::lock(&self.state);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        for slot in std::mem::take(&mut state.dirty).into_keys() {
+            if let Some(frame) = self.frame_of(slot) {
+                self.marks.ensure(frame)[0].fetch_and(!DIRTY, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> u64 {
+        self.index.memory() + self.frames.memory() + self.marks.memory()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::{Batch, Kv, MemKv};
+
+    #[test]
+    fn dirty_lists_stay_and_clean_ones_make_room() {
+        let cache = AdjacencyCache::new(4, 0, true);
+        for slot in 0..2000 {
+            cache.set(slot, &[slot, slot + 1], None);
+        }
+        let mut out = Vec::new();
+        assert!((0..2000).all(|slot| cache.read(slot, &mut out) && out == [slot, slot + 1]));
+        assert_eq!(cache.dirty().0, 2000);
+        cache.clean();
+        assert_eq!(cache.dirty().0, 0);
+        for slot in 5000..6000 {
+            cache.set(slot, &[1], None);
+        }
+        assert!((5000..6000).all(|slot| cache.read(slot, &mut out)));
+        assert!((0..2000).filter(|&slot| cache.contains(slot)).count() <= 1000);
+    }
+
+    #[test]
+    fn changes_add_up_until_a_list_is_new() {
+        let cache = AdjacencyCache::new(4, 0, true);
+        let added = |link| {
+            let mut delta = Delta::default();
+            delta.add(link);
+            Some(delta)
+        };
+        cache.set(1, &[5], added(5));
+        cache.set(1, &[5, 6], added(6));
+        cache.set(2, &[5], None);
+        cache.set(2, &[5, 6], added(6));
+        let lists = cache.dirty_lists();
+        assert_eq!(lists[0].1.as_ref().map(|delta| delta.edges), Some(2));
+        assert!(lists[1].1.is_none());
+    }
+
+    #[test]
+    fn a_list_from_before_a_checkpoint_is_not_kept() {
+        let kv = MemKv::default();
+        let mut batch = Batch::default();
+        batch.put(Space::Links, slot_key(3), links::encode(&[1]));
+        kv.apply(&batch).unwrap();
+        let cache = AdjacencyCache::new(4, 1 << 20, false);
+        let epoch = cache.epoch();
+        let view = kv.view().unwrap();
+        cache.set(3, &[1, 2], None);
+        cache.clean();
+        let mut seen = Vec::new();
+        cache.fetch(&*view, epoch, &[3], &mut |_, list| seen = list.to_vec()).unwrap();
+        assert_eq!(seen, [1]);
+        assert!(cache.read(3, &mut seen) && seen == [1, 2]);
+        assert!(cache.fetch(&*view, epoch, &[9], &mut |_, _| {}).is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! One short list of words, written by one thread and copied by many without a lock.
+//!
+//! Words are atomics, so a torn copy is never undefined behaviour; the version tells that it was torn and the
+//! reader copies again. The caller makes sure that only one thread writes a record at a time.
+
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+/// Words of a record before its list: version, owner, length.
+pub(crate) const HEAD: usize = 3;
+const VERSION: usize = 0;
+const OWNER: usize = 1;
+const LEN: usize = 2;
+
+/// Copies the list of `owner` into `out`; `false` where the record belongs to another.
+pub(crate) fn read(record: &[AtomicU32], owner: u32, out: &mut Vec<u32>) -> bool {
+    loop {
+        let before = record[VERSION].load(Ordering::Acquire);
+        if before & 1 == 1 {
+            std::hint::spin_loop();
+            continue;
+        }
+        let theirs = record[OWNER].load(Ordering::Relaxed);
+        let len = (record[LEN].load(Ordering::Relaxed) as usize).min(record.len() - HEAD);
+        out.clear();
+        out.extend(record[HEAD..HEAD + len].iter().map(|word| word.load(Ordering::Relaxed)));
+        fence(Ordering::Acquire);
+        if record[VERSION].load(Ordering::Relaxed) == before {
+            return theirs == owner;
+        }
+    }
+}
+
+/// The record's owner, for its one writer.
+pub(crate) fn owner(record: &[AtomicU32]) -> u32 {
+    record[OWNER].load(Ordering::Relaxed)
+}
+
+/// Replaces the record's owner and list. `list` is cut to the record's room.
+pub(crate) fn write(record: &[AtomicU32], owner: u32, list: &[u32]) {
+    let list = &list[..list.len().min(record.len() - HEAD)];
+    let version = record[VERSION].load(Ordering::Relaxed);
+    record[VERSION].store(version.wrapping_add(1), Ordering::Relaxed);
+    fence(Ordering::Release);
+    record[OWNER].store(owner, Ordering::Relaxed);
+    record[LEN].store(list.len() as u32, Ordering::Relaxed);
+    for (word, &value) in record[HEAD..].iter().zip(list) {
+        word.store(value, Ordering::Relaxed);
+    }
+    record[VERSION].store(version.wrapping_add(2), Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_never_torn() {
+        let record: Vec<AtomicU32> = (0..HEAD + 16).map(|_| AtomicU32::new(0)).collect();
+        write(&record, 9, &[0; 16]);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for i in 1..20_000u32 {
+                    write(&record, 9, &vec![i; 1 + i as usize % 16]);
+                }
+            });
+            let mut out = Vec::new();
+            for _ in 0..20_000 {
+                assert!(read(&record, 9, &mut out));
+                let first = out[0];
+                assert!(out.iter().all(|&word| word == first), "{out:?}");
+                assert!(first == 0 || out.len() == 1 + first as usize % 16);
+            }
+        });
+        assert!(!read(&record, 8, &mut Vec::new()));
+    }
+}

@@ -1,0 +1,91 @@
+//! What a walk needs and the next one reuses: heaps, visited marks, buffers.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// A distance and a node in one integer that sorts by distance, then node.
+pub(crate) fn sort_key(rank: f32, node: u32) -> u64 {
+    let bits = rank.to_bits();
+    let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    u64::from(ordered) << 32 | u64::from(node)
+}
+
+/// The distance in a key.
+pub(crate) fn rank_of_key(key: u64) -> f32 {
+    let ordered = (key >> 32) as u32;
+    f32::from_bits(if ordered >> 31 == 1 { ordered & !(1 << 31) } else { !ordered })
+}
+
+/// The node in a key.
+pub(crate) fn node_of_key(key: u64) -> u32 {
+    key as u32
+}
+
+/// Reusable memory of one walk at a time.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// Nodes to expand, nearest first.
+    pub(crate) candidates: BinaryHeap<Reverse<u64>>,
+    /// Best nodes so far, farthest first.
+    pub(crate) found: BinaryHeap<u64>,
+    pub(crate) links: Vec<u32>,
+    pub(crate) fresh: Vec<u32>,
+    pub(crate) ranks: Vec<f32>,
+    visited: Vec<u16>,
+    round: u16,
+}
+
+impl Scratch {
+    /// Forgets the last walk.
+    pub(crate) fn begin(&mut self) {
+        self.candidates.clear();
+        self.found.clear();
+        self.round = self.round.wrapping_add(1);
+        if self.round == 0 {
+            self.visited.fill(0);
+            self.round = 1;
+        }
+    }
+
+    /// Marks a node; `true` the first time in this walk.
+    pub(crate) fn visit(&mut self, node: u32) -> bool {
+        let at = node as usize;
+        if at >= self.visited.len() {
+            self.visited.resize((at + 1).next_power_of_two(), 0);
+        }
+        let first = self.visited[at] != self.round;
+        self.visited[at] = self.round;
+        first
+    }
+
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> u64 {
+        2 * self.visited.capacity() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_as_distances_do() {
+        let ranks = [f32::NEG_INFINITY, -3.5, -0.25, 0.0, 1e-30, 0.5, 7.0, f32::INFINITY];
+        for pair in ranks.windows(2) {
+            assert!(sort_key(pair[0], u32::MAX) < sort_key(pair[1], 0));
+        }
+        for rank in ranks {
+            let key = sort_key(rank, 77);
+            assert_eq!((rank_of_key(key), node_of_key(key)), (rank, 77));
+        }
+    }
+
+    #[test]
+    fn visited_marks_survive_a_wrap_of_the_round() {
+        let mut scratch = Scratch::default();
+        for _ in 0..70_000 {
+            scratch.begin();
+            assert!(scratch.visit(3) && !scratch.visit(3));
+        }
+    }
+}

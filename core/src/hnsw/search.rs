@@ -1,0 +1,88 @@
+//! The two walks: greedy down the upper layers, a beam on the layer that counts.
+
+use super::{Layer, Scratch, node_of_key, rank_of_key, sort_key};
+use crate::Result;
+use std::cmp::Reverse;
+
+/// How often a walk asks whether it should stop, in expanded nodes.
+const CHECK_EVERY: u32 = 64;
+
+/// Moves to the nearest neighbour until none is nearer. Answers with the node reached.
+pub(crate) fn greedy(layer: &mut impl Layer, entry: u32, scratch: &mut Scratch) -> Result<u32> {
+    layer.ranks(&[entry], &mut scratch.ranks)?;
+    let mut best = sort_key(scratch.ranks[0], entry);
+    loop {
+        layer.links(node_of_key(best), &[], &mut scratch.links)?;
+        layer.ranks(&scratch.links, &mut scratch.ranks)?;
+        let nearest =
+            scratch.links.iter().zip(&scratch.ranks).map(|(&node, &rank)| sort_key(rank, node)).min();
+        match nearest {
+            Some(key) if rank_of_key(key) < rank_of_key(best) => best = key,
+            _ => return Ok(node_of_key(best)),
+        }
+    }
+}
+
+/// Best-first walk that keeps the `ef` nearest yielding nodes in `scratch.found`.
+///
+/// Nodes that do not yield (tombstones, rows not yet committed) route but take no place, so a walk ends with
+/// fewer than `ef` only when everything reachable was seen. `stop` is asked now and then.
+pub(crate) fn beam(
+    layer: &mut impl Layer,
+    entries: &[u32],
+    ef: usize,
+    scratch: &mut Scratch,
+    stop: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
+    scratch.begin();
+    scratch.fresh.clear();
+    for &entry in entries {
+        if scratch.visit(entry) {
+            scratch.fresh.push(entry);
+        }
+    }
+    admit(layer, ef, scratch)?;
+    let mut expanded = 0u32;
+    while let Some(Reverse(next)) = scratch.candidates.pop() {
+        let full = scratch.found.len() >= ef;
+        if full && scratch.found.peek().is_some_and(|&worst| rank_of_key(next) > rank_of_key(worst)) {
+            break;
+        }
+        expanded += 1;
+        if expanded.is_multiple_of(CHECK_EVERY) {
+            stop()?;
+        }
+        let mut links = std::mem::take(&mut scratch.links);
+        layer.links(node_of_key(next), scratch.candidates.as_slice(), &mut links)?;
+        scratch.fresh.clear();
+        for &node in &links {
+            if scratch.visit(node) {
+                scratch.fresh.push(node);
+            }
+        }
+        scratch.links = links;
+        admit(layer, ef, scratch)?;
+    }
+    Ok(())
+}
+
+/// Measures the nodes in `scratch.fresh` and lets in those that are near enough.
+fn admit(layer: &mut impl Layer, ef: usize, scratch: &mut Scratch) -> Result<()> {
+    layer.ranks(&scratch.fresh, &mut scratch.ranks)?;
+    for (&node, &rank) in scratch.fresh.iter().zip(&scratch.ranks) {
+        let worst = if scratch.found.len() < ef { None } else { scratch.found.peek().copied() };
+        // Strictly nearer: expanding on ties costs much and finds little.
+        if worst.is_some_and(|worst| rank >= rank_of_key(worst)) {
+            continue;
+        }
+        let key = sort_key(rank, node);
+        scratch.candidates.push(Reverse(key));
+        if layer.yields(node) {
+            scratch.found.push(key);
+            if worst.is_some() {
+                scratch.found.pop();
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! The one-pass initial load: a whole graph by RNN-Descent, then one ordered write.
+
+use super::meta::Meta;
+use super::types::{Inserted, Rows};
+use super::{Index, Published};
+use crate::graph::upper;
+use crate::hnsw::level_of;
+use crate::kv::{Batch, Space, links, slot_key};
+use crate::rnn::{self, Graph};
+use crate::{Code, Control, Error, Id, Pool, Result, Slot};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The steps of a bulk build, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkPhase {
+    /// Checking every row.
+    Validate,
+    /// One step of making the graph.
+    Graph(rnn::Phase),
+    /// Writing vectors.
+    Vectors,
+    /// Writing the graph, ids and payloads.
+    Store,
+}
+
+/// Rows gathered for one write of the vector file.
+const GATHER: usize = 4096;
+/// Rows of one batch for the store.
+const RUN: usize = 16_384;
+
+impl Index {
+    /// Builds the graph of all `rows` at once and writes everything in one ordered pass. Several times as fast as
+    /// inserting, at the price of memory: see [`Index::bulk_memory`].
+    ///
+    /// The database must be empty, else `NOT_EMPTY` and nothing is changed. All rows or none: a bad row (named by
+    /// its position), an abort, a full disk or a crash leaves the database empty and usable. The graph depends on the
+    /// rows and the seed, not on the number of threads. `phase` is told of each step as it begins, `control` of the
+    /// progress of the whole. RNN-Descent: Ono and Matsui, arXiv 2310.20419.
+    pub fn bulk_build(
+        &self,
+        rows: Rows<'_>,
+        pool: &dyn Pool,
+        control: &Control<'_>,
+        phase: &(dyn Fn(BulkPhase) + Sync),
+    ) -> Result<Inserted> {
+        self.reading()?;
+        let mut w = self.writing()?;
+        if w.meta.next > 0 {
+            return Err(Error::new(
+                Code::NotEmpty,
+                format!(
+                    "the database holds {} rows ({} with deleted ones): bulk builds need a new one, insertMany adds to this",
+                    w.meta.live, w.meta.next
+                ),
+            ));
+        }
+        phase(BulkPhase::Validate);
+        let count = self.validate_rows(&rows)?;
+        if count == 0 {
+            return Ok(Inserted { count: 0, first_id: rows.ids.is_none().then_some(0) });
+        }
+        let key_of = |row: u32| match rows.ids {
+            Some(ids) => ids[row as usize].to_key(),
+            None => Id::Num(u64::from(row)).to_key(),
+        };
+        let input = rnn::Input {
+            vectors: rows.vectors,
+            dim: self.config.dim,
+            metric: self.config.metric,
+            level_of: &|row| level_of(self.config.seed, &key_of(row), self.config.m),
+        };
+        let params = rnn::Params {
+            m_max: self.config.m_max,
+            m_max0: self.config.m_max0,
+            seed: self.config.seed,
+            ..rnn::Params::default()
+        };
+        let graph = rnn::build(&input, &params, pool, control, &|step| phase(BulkPhase::Graph(step)))?;
+
+        phase(BulkPhase::Vectors);
+        let written = self.write_vectors(&graph, rows.vectors, control);
+        if let Err(error) = written {
+            // Rows that no record names are harmless; giving their space back is all there is to do.
+            let _ = self.vectors.clear();
+            return Err(error);
+        }
+        phase(BulkPhase::Store);
+        let mut meta = w.meta;
+        meta.next = count as u32;
+        meta.committed = meta.next;
+        meta.live = count as u64;
+        meta.applied = w.seq;
+        meta.next_id = match rows.ids {
+            None => count as u64,
+            Some(ids) => super::write::next_id(ids.iter()),
+        };
+        let levels = upper_levels(&graph);
+        control.check()?;
+        let stored = self.store_graph(&graph, &levels, &rows, &key_of, meta);
+        stored.inspect_err(|error| self.poison_with(error))?;
+
+        self.upper.load(&levels)?;
+        for &(rep, twin) in &graph.twins {
+            let next = self.twins.ensure(rep)[0].load(Ordering::Acquire);
+            self.twins.ensure(twin)[0].store(next, Ordering::Release);
+            self.twins.ensure(rep)[0].store(twin + 1, Ordering::Release);
+        }
+        w.meta = meta;
+        self.allocated.store(meta.next, Ordering::Release);
+        self.published.store(Arc::new(Published {
+            seq: w.seq.max(1),
+            slots: meta.committed,
+            live: meta.live,
+        }));
+        (control.progress)(count as u64, count as u64);
+        Ok(Inserted { count: count as u64, first_id: rows.ids.is_none().then_some(0) })
+    }
+
+    /// What a bulk build of `rows` rows may take at its peak, in bytes, the vectors handed in included: those, a copy of
+    /// them where codes cannot stand for them, the codes, and the pools of candidates.
+    pub fn bulk_memory(&self, rows: u64) -> u64 {
+        rows * (u64::from(self.config.dim) * 9 + 500) + (64 << 20)
+    }
+
+    fn write_vectors(&self, graph: &Graph, vectors: &[f32], control: &Control<'_>) -> Result<()> {
+        let dim = self.config.dim as usize;
+        let mut gathered = Vec::with_capacity(GATHER * dim);
+        for (first, rows) in (0..).step_by(GATHER).zip(graph.rows.chunks(GATHER)) {
+            control.check()?;
+            gathered.clear();
+            rows.iter().for_each(|&row| gathered.extend_from_slice(&vectors[row as usize * dim..][..dim]));
+            self.vectors.write_cold(first, &gathered)?;
+        }
+        self.vectors.sync()
+    }
+
+    /// Writes everything keyed, in runs that bound memory. The counters come last: until they say that there are rows,
+    /// what was stored before them is swept away at the next open.
+    fn store_graph(
+        &self,
+        graph: &Graph,
+        levels: &[(Slot, Vec<u8>)],
+        rows: &Rows<'_>,
+        key_of: &dyn Fn(u32) -> Vec<u8>,
+        meta: Meta,
+    ) -> Result<()> {
+        let nodes = graph.rows.len() - graph.twins.len();
+        for (first, rows_of_run) in (0..).step_by(RUN).zip(graph.rows.chunks(RUN)) {
+            let mut batch = Batch::default();
+            for (slot, &row) in (first..).zip(rows_of_run) {
+                if (slot as usize) < nodes {
+                    batch.put(Space::Links, slot_key(slot), links::encode(graph.base.of(slot as usize)));
+                }
+                batch.put(Space::Slots, slot_key(slot), key_of(row));
+                if let Some(text) = rows.payloads.get(row as usize).and_then(Option::as_ref) {
+                    batch.put(Space::Payloads, slot_key(slot), text.as_bytes());
+                }
+            }
+            self.kv.apply(&batch)?;
+        }
+        // In the order of their keys: a store writes an ordered run far cheaper than a scattered one.
+        let mut named: Vec<(u32, Slot)> = (0..).zip(&graph.rows).map(|(slot, &row)| (row, slot)).collect();
+        match rows.ids {
+            None => named.sort_unstable(),
+            Some(ids) => named.sort_unstable_by(|a, b| ids[a.0 as usize].cmp(&ids[b.0 as usize])),
+        }
+        for run in named.chunks(RUN) {
+            let mut batch = Batch::default();
+            run.iter().for_each(|&(row, slot)| batch.put(Space::Ids, key_of(row), slot_key(slot)));
+            self.kv.apply(&batch)?;
+        }
+        let mut batch = Batch::default();
+        for (slot, levels) in levels {
+            batch.put(Space::Upper, slot_key(*slot), levels.clone());
+        }
+        let mut heads: HashMap<Slot, Slot> = HashMap::new();
+        for &(rep, twin) in &graph.twins {
+            if let Some(next) = heads.insert(rep, twin) {
+                batch.put(Space::Twins, slot_key(twin), slot_key(next));
+            }
+        }
+        heads.into_iter().for_each(|(rep, twin)| batch.put(Space::Twins, slot_key(rep), slot_key(twin)));
+        meta.put(&mut batch);
+        let seq = self.kv.apply(&batch)?;
+        self.kv.sync(seq).map(drop)
+    }
+}
+
+/// The stored form of every node above layer 0, ascending by slot.
+fn upper_levels(graph: &Graph) -> Vec<(Slot, Vec<u8>)> {
+    let Some(lowest) = graph.upper.first() else {
+        // Descents begin on an upper layer, so there must be one.
+        return graph.entry.map(|slot| (slot, upper::encode(&[Vec::new()]))).into_iter().collect();
+    };
+    let stored = |&slot: &Slot| {
+        let lists = graph.upper.iter().map_while(|layer| {
+            let at = layer.nodes.binary_search(&slot).ok()?;
+            Some(layer.adjacency.of(at).to_vec())
+        });
+        (slot, upper::encode(&lists.collect::<Vec<_>>()))
+    };
+    lowest.nodes.iter().map(stored).collect()
+}

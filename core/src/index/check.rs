@@ -1,0 +1,270 @@
+//! The structural checker: walks everything and names what does not hold.
+
+use super::types::{CheckReport, Problem};
+use super::{Index, Published, payload};
+use crate::kv::links::{self, TREE};
+use crate::kv::{Range, Space, slot_of};
+use crate::{Code, Control, Error, Id, Result, Slot};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+
+/// Problems reported at most; a wrecked database would otherwise fill memory with them.
+const MOST_PROBLEMS: usize = 10_000;
+const PAGE: usize = 4096;
+
+impl Index {
+    /// Walks every id, payload, vector, list and chain and reports what is damaged or contradictory.
+    ///
+    /// Costs one pass over all files; writes wait meanwhile, reads do not. Damage is reported, not returned as an
+    /// error, unless it keeps the walk from going on. Fails with `ABORTED` where `control` says so.
+    pub fn check(&self, control: &Control<'_>) -> Result<CheckReport> {
+        self.reading()?;
+        let _writes_wait = self.writer.lock();
+        let state = self.published.load_full();
+        let mut check = Check {
+            index: self,
+            state: &state,
+            control,
+            allocated: self.allocated.load(Ordering::Acquire),
+            report: CheckReport::default(),
+        };
+        let named = check.ids()?;
+        check.rows(&named)?;
+        let lists = check.lists()?;
+        check.reachable(&lists)?;
+        check.upper();
+        Ok(check.report)
+    }
+}
+
+/// What to do with one stored entry.
+type See<'s, 'a> = &'s mut dyn FnMut(&mut Check<'a>, &[u8], &[u8]);
+
+struct Check<'a> {
+    index: &'a Index,
+    state: &'a Published,
+    control: &'a Control<'a>,
+    allocated: Slot,
+    report: CheckReport,
+}
+
+impl<'a> Check<'a> {
+    fn found(&mut self, kind: &'static str, id: Option<&Id>, detail: String) {
+        if self.report.problems.len() < MOST_PROBLEMS {
+            self.report.problems.push(Problem { kind, detail, id: id.cloned() });
+        }
+    }
+
+    /// Takes damage down as a problem; lets other errors through.
+    fn tolerate<T>(&mut self, kind: &'static str, id: Option<&Id>, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.code() == Code::Corrupt => {
+                self.found(kind, id, error.message().to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn entries(&mut self, space: Space, see: See<'_, 'a>) -> Result<()> {
+        let mut range = Range::all();
+        loop {
+            self.control.check()?;
+            let page = self.index.overlay.scan(&*self.index.kv, space, &range, PAGE);
+            let Some(page) = self.tolerate("unreadable_store", None, page)? else { return Ok(()) };
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            range.start = [last.as_slice(), &[0]].concat();
+            let short = page.len() < PAGE;
+            for (key, value) in &page {
+                see(self, key, value);
+            }
+            if short {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ids and slots must name each other. Answers with the id of every live slot.
+    fn ids(&mut self) -> Result<HashMap<Slot, Id>> {
+        let mut named: HashMap<Slot, Id> = HashMap::new();
+        self.entries(Space::Ids, &mut |check, key, value| {
+            let (Ok(id), Ok(slot)) = (Id::from_key(key), slot_of(value)) else {
+                return check.found("bad_id_entry", None, format!("an id entry of {} bytes", key.len()));
+            };
+            if !check.index.visible(check.state, slot) {
+                check.found(
+                    "id_of_dead_row",
+                    Some(&id),
+                    format!("id {id} names slot {slot}, which is not live"),
+                );
+            } else if let Some(other) = named.insert(slot, id.clone()) {
+                check.found("shared_slot", Some(&id), format!("ids {id} and {other} name slot {slot}"));
+            }
+        })?;
+        let mut seen = 0u64;
+        self.entries(Space::Slots, &mut |check, key, value| {
+            let (Ok(slot), Ok(id)) = (slot_of(key), Id::from_key(value)) else {
+                return check.found("bad_slot_entry", None, format!("a slot entry of {} bytes", key.len()));
+            };
+            if check.index.visible(check.state, slot) {
+                seen += 1;
+                if named.get(&slot) != Some(&id) {
+                    check.found(
+                        "id_mismatch",
+                        Some(&id),
+                        format!("slot {slot} names id {id}, which names another"),
+                    );
+                }
+            }
+        })?;
+        if seen != self.state.live || named.len() as u64 != self.state.live {
+            let detail = format!(
+                "{} rows are counted, {seen} slots and {} ids are live",
+                self.state.live,
+                named.len()
+            );
+            self.found("wrong_count", None, detail);
+        }
+        Ok(named)
+    }
+
+    /// Vectors must pass their checksums, payloads must parse and belong to a row.
+    fn rows(&mut self, named: &HashMap<Slot, Id>) -> Result<()> {
+        for slot in 0..self.allocated {
+            if slot % PAGE as u32 == 0 {
+                self.control.check()?;
+            }
+            let id = named.get(&slot);
+            let vector = self.index.vectors.row(slot).map(drop);
+            // Rows of writes that were given up need not have reached the file.
+            if id.is_some() || self.index.death(slot).is_none() {
+                self.tolerate("damaged_vector", id, vector)?;
+            }
+        }
+        self.report.rows = named.len() as u64;
+        let allocated = self.allocated;
+        self.entries(Space::Payloads, &mut |check, key, value| {
+            let slot = slot_of(key).unwrap_or(Slot::MAX);
+            let id = named.get(&slot);
+            if slot >= allocated {
+                check.found(
+                    "stray_payload",
+                    None,
+                    format!("a payload belongs to slot {slot}, which is unknown"),
+                );
+            }
+            let text = std::str::from_utf8(value).map_err(|_| Error::invalid("not UTF-8"));
+            if let Err(error) = text.and_then(payload::validate) {
+                check.found("damaged_payload", id, error.message().to_string());
+            }
+        })
+    }
+
+    /// Every node's list must decode, stay within its cap and lead to nodes; tree edges must be mutual.
+    fn lists(&mut self) -> Result<HashMap<Slot, Vec<u32>>> {
+        let twins: HashSet<Slot> = (0..self.allocated).filter_map(|slot| self.next_twin(slot)).collect();
+        let mut lists = HashMap::new();
+        for slot in 0..self.allocated {
+            if slot % PAGE as u32 == 0 {
+                self.control.check()?;
+            }
+            if twins.contains(&slot) {
+                continue;
+            }
+            let mut list = Vec::new();
+            let read = self.index.links_of(slot, &mut list);
+            if self.tolerate("damaged_list", None, read)?.is_some() {
+                self.report.links += list.len() as u64;
+                lists.insert(slot, list);
+            }
+        }
+        for (&slot, list) in &lists {
+            if list.len() > self.index.config.m_max0 as usize {
+                self.found("overlong_list", None, format!("slot {slot} has {} links", list.len()));
+            }
+            for &link in list {
+                let to = links::slot(link);
+                let back = lists.get(&to);
+                if to == slot || back.is_none() {
+                    self.found(
+                        "dangling_link",
+                        None,
+                        format!("slot {slot} links to slot {to}, which is no node"),
+                    );
+                } else if link & TREE != 0 && back.is_some_and(|back| !back.contains(&(slot | TREE))) {
+                    self.found(
+                        "one_way_tree_edge",
+                        None,
+                        format!("slot {to} lacks its tree edge to slot {slot}"),
+                    );
+                }
+            }
+        }
+        for slot in 0..self.allocated {
+            if let Some(next) = self.next_twin(slot) {
+                self.twin(slot, next)?;
+            }
+        }
+        Ok(lists)
+    }
+
+    fn next_twin(&self, slot: Slot) -> Option<Slot> {
+        self.index.chain(slot).nth(1)
+    }
+
+    fn twin(&mut self, slot: Slot, next: Slot) -> Result<()> {
+        if next >= self.allocated {
+            self.found(
+                "dangling_twin",
+                None,
+                format!("slot {slot} is chained to slot {next}, which is unknown"),
+            );
+            return Ok(());
+        }
+        // Damaged vectors are reported by themselves.
+        if let (Ok(a), Ok(b)) = (self.index.vectors.row(slot), self.index.vectors.row(next))
+            && a.iter().zip(b.iter()).any(|(a, b)| a.to_bits() != b.to_bits())
+        {
+            self.found("false_twin", None, format!("slots {slot} and {next} are chained but differ"));
+        }
+        Ok(())
+    }
+
+    /// A walk from the entry point must reach every live row.
+    fn reachable(&mut self, lists: &HashMap<Slot, Vec<u32>>) -> Result<()> {
+        let mut reached: HashSet<Slot> = HashSet::new();
+        let entry = self.index.upper.entry().map(|(node, _)| self.index.upper.slot(node));
+        let mut queue: Vec<Slot> = entry.into_iter().collect();
+        while let Some(slot) = queue.pop() {
+            for slot in self.index.chain(slot).take(self.allocated as usize) {
+                if reached.insert(slot) {
+                    queue.extend(lists.get(&slot).into_iter().flatten().map(|&link| links::slot(link)));
+                }
+            }
+        }
+        for slot in (0..self.state.slots).filter(|&slot| self.index.visible(self.state, slot)) {
+            if !reached.contains(&slot) {
+                self.found("unreachable_row", None, format!("no walk reaches slot {slot}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Upper-layer links must lead to nodes of their layer.
+    fn upper(&mut self) {
+        let upper = &self.index.upper;
+        let mut list = Vec::new();
+        for node in 0..upper.len() {
+            for level in 1..=upper.level(node) {
+                upper.links(node, level, &mut list);
+                for &to in &list {
+                    if to >= upper.len() || upper.level(to) < level || to == node {
+                        let detail = format!("slot {} links to a row not on layer {level}", upper.slot(node));
+                        self.found("dangling_upper_link", None, detail);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The writer's state, and the steps that make a write last: journal, memory, publication, checkpoint.
+
+use super::meta::Meta;
+use super::{Index, Published, record};
+use crate::graph::cache::Delta;
+use crate::graph::policy::{Form, LinkPolicy, PolicyState};
+use crate::kv::{Batch, Space, links, slot_key};
+use crate::{Code, Durability, Error, Result, Slot};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What only the one writing thread touches.
+pub(crate) struct Writer {
+    pub(crate) meta: Meta,
+    /// Sequence number of the last journal record.
+    pub(crate) seq: u64,
+    /// Rows of writes that were given up after some of their records: dead, but not yet said so in a record.
+    pub(crate) orphans: Vec<Slot>,
+    /// Journal bytes at which a checkpoint is due.
+    pending_limit: u64,
+    /// How changed lists are written.
+    policy: PolicyState,
+}
+
+/// What one commit changes.
+pub(crate) struct Commit<'a> {
+    /// Slot of the first row.
+    pub(crate) first: Slot,
+    /// Rows that go to consecutive slots.
+    pub(crate) rows: &'a [f32],
+    pub(crate) batch: Batch,
+    /// The counters after it, apart from what every commit sets.
+    pub(crate) meta: Meta,
+    /// Slots that it replaces or deletes.
+    pub(crate) killed: Vec<Slot>,
+}
+
+impl Writer {
+    pub(crate) fn new(meta: Meta, pending_limit: u64, policy: LinkPolicy) -> Writer {
+        let policy = PolicyState::new(policy);
+        Writer { meta, seq: meta.applied, orphans: Vec::new(), pending_limit, policy }
+    }
+}
+
+impl Index {
+    /// Appends one record. On failure nothing is kept.
+    pub(crate) fn append(&self, w: &mut Writer, first: Slot, rows: &[f32], batch: &Batch) -> Result<()> {
+        let body = record::encode(first, rows, batch);
+        match self.journal.append(w.seq + 1, &body) {
+            Ok(()) => {
+                w.seq += 1;
+                Ok(())
+            }
+            Err(error) => {
+                if !self.journal.is_clean() {
+                    self.poison_with(&error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Appends the record that commits everything from `w.meta.committed` on, and shows it to readers.
+    pub(crate) fn commit(&self, w: &mut Writer, commit: Commit<'_>, link: impl FnOnce()) -> Result<()> {
+        let Commit { first, rows, mut batch, meta, killed } = commit;
+        for &slot in w.orphans.iter().chain(&killed) {
+            batch.put(Space::Dead, slot_key(slot), []);
+        }
+        let meta = Meta { committed: meta.next, applied: w.seq + 1, ..meta };
+        meta.put(&mut batch);
+        self.append(w, first, rows, &batch)?;
+        w.meta = meta;
+        w.orphans.clear();
+        self.overlay.absorb(&batch);
+        link();
+        for slot in killed {
+            self.died.ensure(slot)[0].store(w.seq, Ordering::Release);
+        }
+        self.allocated.store(meta.next, Ordering::Release);
+        self.published.store(Arc::new(Published { seq: w.seq, slots: meta.committed, live: meta.live }));
+        Ok(())
+    }
+
+    /// Waits until the last record is as safe as the database promises. Called without the writer's turn, so that
+    /// writers who arrive together share one sync.
+    pub(crate) fn settle(&self) -> Result<()> {
+        match self.options.durability {
+            Durability::Buffered => Ok(()),
+            Durability::Sync => self.sync_journal(),
+        }
+    }
+
+    fn sync_journal(&self) -> Result<()> {
+        self.journal.sync().inspect_err(|error| self.poison_with(error))
+    }
+
+    pub(crate) fn poison_with(&self, error: &Error) {
+        self.poison.get_or_init(|| error.to_string());
+    }
+
+    /// Checkpoints if enough is waiting. Called before a write changes anything, so that a full disk refuses it whole.
+    pub(crate) fn make_room(&self, w: &mut Writer) -> Result<()> {
+        let (dirty, most) = self.adjacency.dirty();
+        if dirty >= most || self.journal.pending().max(self.overlay.bytes()) >= w.pending_limit {
+            self.checkpoint(w)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the stores up to the journal and cuts it: vectors, then the store, then the journal, each durable
+    /// before the next. A failure poisons: how far the store came is not known, the journal still has everything.
+    pub(crate) fn checkpoint(&self, w: &mut Writer) -> Result<()> {
+        if self.journal.pending() == 0 && w.orphans.is_empty() {
+            return Ok(());
+        }
+        self.checkpoint_steps(w).inspect_err(|error| self.poison_with(error))
+    }
+
+    fn checkpoint_steps(&self, w: &mut Writer) -> Result<()> {
+        self.vectors.sync()?;
+        let mut batch = self.overlay.to_batch();
+        let forms = self.changed_lists(w, &mut batch)?;
+        for &slot in &w.orphans {
+            batch.put(Space::Dead, slot_key(slot), []);
+        }
+        let meta = Meta { applied: w.seq, next: self.allocated.load(Ordering::Acquire), ..w.meta };
+        meta.put(&mut batch);
+        let seq = self.kv.apply(&batch)?;
+        self.kv.sync(seq)?;
+        self.journal.cut(w.seq)?;
+        self.overlay.clear();
+        self.adjacency.clean();
+        self.mix.note_writes(forms.len() as u64);
+        forms.into_iter().for_each(|(slot, form)| w.policy.wrote(slot, form));
+        Ok(())
+    }
+
+    /// Adds every changed list to `batch`, whole or as what changed, and tells which.
+    fn changed_lists(&self, w: &Writer, batch: &mut Batch) -> Result<Vec<(Slot, Form)>> {
+        let mut list = Vec::new();
+        let mut forms = Vec::new();
+        for (slot, delta) in self.adjacency.dirty_lists() {
+            if !self.adjacency.read(slot, &mut list) {
+                return Err(Error::new(Code::Internal, format!("the changed links of slot {slot} are gone")));
+            }
+            let choose = |delta: &Delta| w.policy.choose(&self.mix, slot, list.len() as u32, delta.edges);
+            match delta.filter(|delta| choose(delta) == Form::Delta) {
+                Some(delta) => {
+                    batch.merge(Space::Links, slot_key(slot), delta.operand);
+                    forms.push((slot, Form::Delta));
+                }
+                None => {
+                    batch.put(Space::Links, slot_key(slot), links::encode(&list));
+                    forms.push((slot, Form::Pivot));
+                }
+            }
+        }
+        Ok(forms)
+    }
+
+    /// Makes all earlier writes survive power loss. One sync of the journal.
+    pub fn flush(&self) -> Result<()> {
+        self.reading()?;
+        match self.poison.get() {
+            Some(why) => Err(self.poisoned(why)),
+            None => self.sync_journal(),
+        }
+    }
+
+    /// Brings the stores up to date and closes. Later calls get `CLOSED`; a second close does nothing.
+    pub fn close(&self) -> Result<()> {
+        let mut writer = crate::sync::lock(&self.writer);
+        if self.closed.swap(true, Ordering::AcqRel) || self.options.read_only || self.poison.get().is_some() {
+            return Ok(());
+        }
+        self.checkpoint(&mut writer)
+    }
+}

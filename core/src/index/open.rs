@@ -1,0 +1,206 @@
+//! Opening: reads what is stored and replays what a crash left.
+
+use super::commit::Writer;
+use super::meta::Meta;
+use super::overlay::Overlay;
+use super::{Index, Published, Stores, record};
+use crate::graph::cache::AdjacencyCache;
+use crate::graph::policy::{LinkPolicy, Mix};
+use crate::graph::upper::Upper;
+use crate::journal::Journal;
+use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
+use crate::simd::Kernels;
+use crate::table::Table;
+use crate::vectors::VectorFile;
+use crate::{Config, Error, Options, Result, Slot};
+use arc_swap::ArcSwap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+impl Index {
+    /// Opens the database in `stores`, all three empty for a new one.
+    ///
+    /// Replays the journal: time grows with what was written since the last checkpoint, at most some 64 MiB, and with
+    /// the number of upper-layer nodes and tombstones, not with the rows. `CORRUPT` where the parts are damaged or do
+    /// not belong together.
+    pub fn open(stores: Stores, config: Config, options: Options) -> Result<Index> {
+        config.validate()?;
+        options.validate()?;
+        let budget = Budget::new(&options);
+        let stored = Meta::read(&*stores.kv.view()?)?;
+        let vectors =
+            VectorFile::open(stores.vectors, config.dim, config.vector_storage, budget.vectors, stored.next)?;
+        let (journal, meta) = recover(&*stores.kv, &vectors, stores.journal, stored, config.dim)?;
+        vectors.expect_rows(meta.next)?;
+
+        let policy = options.link_policy.unwrap_or(LinkPolicy::Eager);
+        let index = Index {
+            kernels: Kernels::get(),
+            journal,
+            vectors,
+            adjacency: AdjacencyCache::new(
+                config.m_max0 as usize,
+                budget.adjacency,
+                policy != LinkPolicy::Eager,
+            ),
+            mix: Mix::default(),
+            upper: Upper::new(config.m_max as usize),
+            overlay: Overlay::default(),
+            died: Table::new(1),
+            twins: Table::new(1),
+            allocated: AtomicU32::new(meta.next),
+            published: ArcSwap::from_pointee(Published {
+                seq: meta.applied.max(1),
+                slots: meta.committed,
+                live: meta.live,
+            }),
+            writer: Mutex::new(Writer::new(meta, budget.pending, policy)),
+            scratches: Mutex::default(),
+            closed: Default::default(),
+            poison: Default::default(),
+            kv: stores.kv,
+            config,
+            options,
+        };
+        index.load(meta)?;
+        Ok(index)
+    }
+
+    /// Brings the in-memory tables up from the store.
+    fn load(&self, meta: Meta) -> Result<()> {
+        let view = self.kv.view()?;
+        let mut upper = Vec::new();
+        let mut failed = Ok(());
+        view.scan(Space::Upper, &Range::all(), &mut |key, value| {
+            let slot = known_slot(key, meta.next);
+            until_error(slot.map(|slot| upper.push((slot, value.to_vec()))), &mut failed)
+        })?;
+        failed?;
+        self.upper.load(&upper)?;
+        if meta.next > 0 && self.upper.entry().is_none() {
+            return Err(Error::corrupt("the graph has rows but no entry point"));
+        }
+        let mut failed = Ok(());
+        view.scan(Space::Dead, &Range::all(), &mut |key, _| {
+            let slot = known_slot(key, meta.next);
+            until_error(slot.map(|slot| self.died.ensure(slot)[0].store(1, Ordering::Release)), &mut failed)
+        })?;
+        failed?;
+        let mut failed = Ok(());
+        view.scan(Space::Twins, &Range::all(), &mut |key, value| {
+            let link = known_slot(key, meta.next).and_then(|slot| Ok((slot, known_slot(value, meta.next)?)));
+            let set =
+                |(slot, next): (Slot, Slot)| self.twins.ensure(slot)[0].store(next + 1, Ordering::Release);
+            until_error(link.map(set), &mut failed)
+        })?;
+        failed
+    }
+}
+
+/// How one byte budget is shared out; the host gives the store's own cache an eighth.
+struct Budget {
+    adjacency: u64,
+    vectors: u64,
+    /// Journal bytes that may wait for a checkpoint.
+    pending: u64,
+}
+
+impl Budget {
+    fn new(options: &Options) -> Budget {
+        let vectors = options.cache_bytes / 8 * 5;
+        let pages = options.paged_max_cached_pages.map_or(u64::MAX, |pages| u64::from(pages) * 4096);
+        Budget {
+            adjacency: options.cache_bytes / 4,
+            vectors: vectors.min(pages),
+            pending: (options.cache_bytes / 4).clamp(4 << 20, 64 << 20),
+        }
+    }
+}
+
+fn known_slot(key: &[u8], next: Slot) -> Result<Slot> {
+    let slot = slot_of(key)?;
+    if slot >= next {
+        return Err(Error::corrupt(format!(
+            "the store names slot {slot}, but only {next} were ever written"
+        )));
+    }
+    Ok(slot)
+}
+
+fn until_error(result: Result<()>, failed: &mut Result<()>) -> Flow {
+    match result {
+        Ok(()) => Flow::Continue(()),
+        Err(error) => {
+            *failed = Err(error);
+            Flow::Break(())
+        }
+    }
+}
+
+/// Clears what a bulk build stored before it could say that there are rows.
+fn sweep_unfinished_build(kv: &dyn Kv) -> Result<()> {
+    let mut left = false;
+    for space in Space::ALL {
+        let view = kv.view()?;
+        view.scan(space, &Range::all(), &mut |_, _| {
+            left |= space != Space::Meta;
+            Flow::Break(())
+        })?;
+    }
+    if left {
+        let mut batch = Batch::default();
+        let spaces = Space::ALL.into_iter().filter(|&space| space != Space::Meta);
+        spaces.for_each(|space| batch.delete_range(space, Range::all()));
+        kv.apply(&batch)?;
+    }
+    Ok(())
+}
+
+/// Replays the journal into the stores and buries the rows of a write that never committed.
+fn recover(
+    kv: &dyn Kv,
+    vectors: &VectorFile,
+    bytes: Arc<dyn crate::bytes::Bytes + Send + Sync>,
+    stored: Meta,
+    dim: u32,
+) -> Result<(Journal, Meta)> {
+    // The journal has a durable header before the first row is written.
+    if stored.applied == 0 && bytes.len()? < crate::journal::HEADER && vectors.holds_rows()? {
+        return Err(Error::corrupt(
+            "the journal is truncated: the vector file has rows that it must have named",
+        ));
+    }
+    let mut ops: Vec<Op> = Vec::new();
+    let mut applied = stored.applied;
+    let journal = Journal::open(bytes, stored.applied, &mut |entry| {
+        let body = record::decode(&entry.body, dim)?;
+        vectors.write(body.first, &body.rows)?;
+        ops.extend(body.batch.into_ops());
+        applied = entry.seq;
+        Ok(())
+    })?;
+    if applied > stored.applied {
+        // Rows first: once the store says that a write is applied, its rows are no longer taken from the journal.
+        vectors.sync()?;
+        let mut batch = Batch::default();
+        ops.into_iter().for_each(|op| batch.push(op));
+        kv.apply(&batch)?;
+    }
+    let mut meta = Meta::read(&*kv.view()?)?;
+    if meta.next == 0 {
+        sweep_unfinished_build(kv)?;
+    }
+    let orphans = meta.committed..meta.next;
+    if applied > stored.applied || !orphans.is_empty() {
+        let mut batch = Batch::default();
+        orphans.for_each(|slot| batch.put(Space::Dead, slot_key(slot), []));
+        meta = Meta { applied, committed: meta.next, ..meta };
+        meta.put(&mut batch);
+        let seq = kv.apply(&batch)?;
+        kv.sync(seq)?;
+    }
+    if journal.pending() > 0 {
+        journal.cut(meta.applied)?;
+    }
+    Ok((journal, meta))
+}

@@ -1,0 +1,141 @@
+//! Keyed writes since the last checkpoint, in front of the store.
+//!
+//! The journal has them already; here they wait to be applied in one large sorted run. Adjacency is not kept here:
+//! its newest form is in the adjacency cache.
+
+use crate::kv::{Batch, Flow, Kv, Op, Range, Space};
+use crate::{Result, sync};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::RwLock;
+
+type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+#[derive(Default)]
+pub(crate) struct Overlay(RwLock<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    spaces: [Entries; Space::ALL.len()],
+    bytes: u64,
+}
+
+impl Overlay {
+    /// Takes in puts and deletes; adjacency passes by.
+    pub(crate) fn absorb(&self, batch: &Batch) {
+        let mut inner = sync::write(&self.0);
+        for op in batch.ops() {
+            let (space, key, value) = match op {
+                Op::Put(space, key, value) => (*space, key, Some(value)),
+                Op::Delete(space, key) => (*space, key, None),
+                Op::DeleteRange(..) | Op::Merge(..) => continue,
+            };
+            if space != Space::Links {
+                inner.bytes += (key.len() + value.map_or(0, Vec::len) + 96) as u64;
+                inner.spaces[space as usize].insert(key.clone(), value.cloned());
+            }
+        }
+    }
+
+    /// Everything waiting, as puts and deletes in key order.
+    pub(crate) fn to_batch(&self) -> Batch {
+        let inner = sync::read(&self.0);
+        let mut batch = Batch::default();
+        for (space, entries) in Space::ALL.into_iter().zip(&inner.spaces) {
+            for (key, value) in entries {
+                match value {
+                    Some(value) => batch.put(space, key.clone(), value.clone()),
+                    None => batch.delete(space, key.clone()),
+                }
+            }
+        }
+        batch
+    }
+
+    /// Forgets everything: the store has it now.
+    pub(crate) fn clear(&self) {
+        *sync::write(&self.0) = Inner::default();
+    }
+
+    /// Bytes waiting, roughly.
+    pub(crate) fn bytes(&self) -> u64 {
+        sync::read(&self.0).bytes
+    }
+
+    /// The newest value of each key. The overlay is asked before the store's view is taken: what leaves the overlay
+    /// in between is in the view.
+    pub(crate) fn get_many(
+        &self,
+        kv: &dyn Kv,
+        space: Space,
+        keys: &[Vec<u8>],
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut found: Vec<Option<Vec<u8>>> = vec![None; keys.len()];
+        let mut rest = Vec::new();
+        {
+            let inner = sync::read(&self.0);
+            for (i, key) in keys.iter().enumerate() {
+                match inner.spaces[space as usize].get(key) {
+                    Some(value) => found[i] = value.clone(),
+                    None => rest.push(i),
+                }
+            }
+        }
+        if !rest.is_empty() {
+            let keys: Vec<&[u8]> = rest.iter().map(|&i| keys[i].as_slice()).collect();
+            kv.view()?.get_many(space, &keys, &mut |i, value| found[rest[i]] = value.map(<[u8]>::to_vec))?;
+        }
+        Ok(found)
+    }
+
+    /// The newest value of one key.
+    pub(crate) fn get(&self, kv: &dyn Kv, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        if let Some(value) = sync::read(&self.0).spaces[space as usize].get(key) {
+            return Ok(value.clone());
+        }
+        let mut found = None;
+        kv.view()?.get(space, key, &mut |value| found = Some(value.to_vec()))?;
+        Ok(found)
+    }
+
+    /// Up to `limit` newest entries of `range`, ascending.
+    pub(crate) fn scan(
+        &self,
+        kv: &dyn Kv,
+        space: Space,
+        range: &Range,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        // Held while the view is taken, so that nothing moves from one to the other unseen.
+        let inner = sync::read(&self.0);
+        let view = kv.view()?;
+        let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let newer: Entries = if range.is_empty() {
+            Entries::new()
+        } else {
+            inner.spaces[space as usize]
+                .range::<Vec<u8>, _>((Bound::Included(&range.start), end))
+                .take(limit.saturating_mul(2))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect()
+        };
+        // Beyond the last overlay entry taken, older ones could be hidden by newer ones not taken.
+        let horizon =
+            if newer.len() == limit.saturating_mul(2) { newer.keys().next_back().cloned() } else { None };
+        drop(inner);
+        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let mut from_store = 0;
+        view.scan(space, range, &mut |key, value| {
+            if horizon.as_ref().is_some_and(|horizon| key > horizon.as_slice()) {
+                return Flow::Break(());
+            }
+            if !newer.contains_key(key) {
+                merged.insert(key.to_vec(), value.to_vec());
+                from_store += 1;
+            }
+            if from_store >= limit { Flow::Break(()) } else { Flow::Continue(()) }
+        })?;
+        merged.extend(newer.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        Ok(merged.into_iter().take(limit).collect())
+    }
+}

@@ -1,0 +1,312 @@
+//! The graph's layers as the algorithms ask for them, and searching.
+
+use super::types::{Hit, SearchParams};
+use super::{Index, Published};
+use crate::graph::upper::Node;
+use crate::hnsw::{Layer, Scratch, beam, greedy, node_of_key, rank_of_key, sort_key};
+use crate::kv::Read;
+use crate::simd;
+use crate::vectors::RowRef;
+use crate::{Control, Error, MAX_K, Pool, Result, Slot, sync};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Mutex;
+
+/// Lists fetched from the store at once: the one asked for and those likely to be asked for next.
+const FETCH: usize = 16;
+/// Rows on their way from memory while one is measured.
+const AHEAD: usize = 4;
+
+/// Who may be a result of a walk.
+pub(crate) enum Yield<'a> {
+    /// Rows of a committed state.
+    Visible(&'a Published),
+    /// Rows that are not dead, committed or not: what a new row links to.
+    Alive,
+    /// Every node: the last resort of an insert among tombstones.
+    All,
+}
+
+/// Layer 0: adjacency through the cache over the store, vectors through theirs.
+pub(crate) struct Base<'a> {
+    index: &'a Index,
+    query: &'a [f32],
+    yields: Yield<'a>,
+    view: Option<(u64, Box<dyn Read + 'a>)>,
+}
+
+impl<'a> Base<'a> {
+    pub(crate) fn new(index: &'a Index, query: &'a [f32], yields: Yield<'a>) -> Self {
+        Base { index, query, yields, view: None }
+    }
+
+    /// Lets other nodes yield from now on.
+    pub(crate) fn yielding(&mut self, yields: Yield<'a>) {
+        self.yields = yields;
+    }
+}
+
+impl Layer for Base<'_> {
+    fn links(&mut self, node: u32, pending: &[Reverse<u64>], out: &mut Vec<u32>) -> Result<()> {
+        if !self.index.adjacency.read(node, out) {
+            self.index.fetch_links(&mut self.view, node, pending, out)?;
+        }
+        out.iter_mut().for_each(|link| *link = crate::kv::links::slot(*link));
+        Ok(())
+    }
+
+    fn ranks(&mut self, nodes: &[u32], out: &mut Vec<f32>) -> Result<()> {
+        self.index.ranks(self.query, nodes.iter().copied(), out)
+    }
+
+    fn yields(&self, node: u32) -> bool {
+        match self.yields {
+            Yield::Visible(state) => self.index.chain(node).any(|slot| self.index.visible(state, slot)),
+            Yield::Alive => self.index.chain(node).any(|slot| self.index.death(slot).is_none()),
+            Yield::All => true,
+        }
+    }
+}
+
+/// A layer above 0.
+pub(crate) struct Above<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) query: &'a [f32],
+    pub(crate) level: u32,
+}
+
+impl Layer for Above<'_> {
+    fn links(&mut self, node: u32, _pending: &[Reverse<u64>], out: &mut Vec<u32>) -> Result<()> {
+        self.index.upper.links(node, self.level, out);
+        Ok(())
+    }
+
+    fn ranks(&mut self, nodes: &[u32], out: &mut Vec<f32>) -> Result<()> {
+        self.index.ranks(self.query, nodes.iter().map(|&node| self.index.upper.slot(node)), out)
+    }
+
+    fn yields(&self, _node: u32) -> bool {
+        true
+    }
+}
+
+impl Index {
+    /// The row of `slot`; an error names the row by its id where that can be found.
+    pub(crate) fn vector(&self, slot: Slot) -> Result<RowRef> {
+        self.vectors.row(slot).map_err(|error| match self.id_of(slot) {
+            Ok(Some(id)) => error.at(format!("row {id}")),
+            _ => error,
+        })
+    }
+
+    /// Replaces `out` with the ordering keys of `slots`. Rows are random accesses to memory, so each is asked for a few
+    /// steps before it is measured.
+    fn ranks(&self, query: &[f32], slots: impl Iterator<Item = Slot>, out: &mut Vec<f32>) -> Result<()> {
+        out.clear();
+        let mut ahead: [Option<RowRef>; AHEAD] = [const { None }; AHEAD];
+        let mut at = 0;
+        for slot in slots {
+            let row = self.vector(slot)?;
+            simd::prefetch(&row);
+            if let Some(due) = ahead[at].replace(row) {
+                out.push(self.rank(query, &due));
+            }
+            at = (at + 1) % AHEAD;
+        }
+        for _ in 0..AHEAD {
+            if let Some(due) = ahead[at].take() {
+                out.push(self.rank(query, &due));
+            }
+            at = (at + 1) % AHEAD;
+        }
+        Ok(())
+    }
+
+    /// Reads a list that is not cached, and with it those of the next candidates that are not either.
+    fn fetch_links<'a>(
+        &'a self,
+        view: &mut Option<(u64, Box<dyn Read + 'a>)>,
+        node: Slot,
+        pending: &[Reverse<u64>],
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        // An older view would do for reading, but its lists would not be kept.
+        let epoch = self.adjacency.epoch();
+        if view.as_ref().is_none_or(|(taken, _)| *taken != epoch) {
+            *view = Some((epoch, self.kv.view()?));
+        }
+        let Some((epoch, view)) = view else { return Ok(()) };
+        let mut wanted = vec![node];
+        let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
+        wanted.extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
+        self.mix.note_reads(wanted.len() as u64);
+        let found = self.adjacency.fetch(&**view, *epoch, &wanted, &mut |slot, list| {
+            if slot == node {
+                out.clear();
+                out.extend_from_slice(list);
+            }
+        });
+        // A list written after the view was taken is in the cache.
+        match found {
+            Err(_) if self.adjacency.read(node, out) => Ok(()),
+            found => found.map_err(|error| match self.id_of(node) {
+                Ok(Some(id)) => error.at(format!("row {id}")),
+                _ => error,
+            }),
+        }
+    }
+
+    /// Greedy from the entry point down to `level` (above 0). `None` for an empty graph.
+    pub(crate) fn descend(&self, query: &[f32], to: u32, scratch: &mut Scratch) -> Result<Option<Node>> {
+        let Some((mut node, top)) = self.upper.entry() else { return Ok(None) };
+        for level in (to.max(1)..=top).rev() {
+            node = greedy(&mut Above { index: self, query, level }, node, scratch)?;
+        }
+        Ok(Some(node))
+    }
+
+    /// The `k` rows nearest to `query` after the first `offset`, nearest first.
+    ///
+    /// Always min(k, rows - offset) hits, whatever was deleted, unless `max_distance` leaves some out. Finds the true
+    /// neighbours with high probability; `ef_search` trades time for it. Distances are exact.
+    /// Fails with `DIMENSION_MISMATCH`, `INVALID_ARGUMENT`, `ABORTED`, or `CORRUPT` naming the damaged row.
+    pub fn search(&self, query: &[f32], params: &SearchParams, control: &Control<'_>) -> Result<Vec<Hit>> {
+        self.reading()?;
+        self.validate_search(query, params)?;
+        let state = self.published.load_full();
+        let wanted = (params.k + params.offset).min(usize::try_from(state.live).unwrap_or(usize::MAX));
+        let found =
+            self.with_scratch(|scratch| self.nearest(&state, query, wanted, params, control, scratch))?;
+        let near = |rank| params.max_distance.is_none_or(|limit| self.config.metric.distance(rank) <= limit);
+        let rows: Vec<(Slot, f32)> = found
+            .into_iter()
+            .skip(params.offset)
+            .map(|key| (node_of_key(key), rank_of_key(key)))
+            .filter(|&(_, rank)| near(rank))
+            .collect();
+        self.hits(&rows, params.include)
+    }
+
+    /// [`Index::search`] for many queries (`q * dim` numbers), spread over `pool`; answers in their order.
+    pub fn search_many(
+        &self,
+        queries: &[f32],
+        params: &SearchParams,
+        pool: &dyn Pool,
+        control: &Control<'_>,
+    ) -> Result<Vec<Vec<Hit>>> {
+        self.reading()?;
+        let dim = self.config.dim as usize;
+        if !queries.len().is_multiple_of(dim) {
+            return Err(Error::new(
+                crate::Code::DimensionMismatch,
+                format!("{} numbers are no whole number of vectors of dimension {dim}", queries.len()),
+            ));
+        }
+        for (i, query) in queries.chunks_exact(dim).enumerate() {
+            self.validate_search(query, params).map_err(|error| error.at(format!("query {i}")))?;
+        }
+        let count = queries.len() / dim;
+        let results: Vec<Mutex<Result<Vec<Hit>>>> = (0..count).map(|_| Mutex::new(Ok(Vec::new()))).collect();
+        pool.for_each(count, &|i| {
+            let found =
+                control.check().and_then(|()| self.search(&queries[i * dim..][..dim], params, control));
+            *sync::lock(&results[i]) = found;
+        });
+        results.into_iter().map(|result| result.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
+    }
+
+    fn validate_search(&self, query: &[f32], params: &SearchParams) -> Result<()> {
+        for (name, value, low) in
+            [("k", params.k, 1), ("efSearch", params.ef_search, 1), ("offset", params.offset, 0)]
+        {
+            if value < low || value > MAX_K {
+                return Err(Error::invalid(format!(
+                    "{name} must be an integer from {low} to {MAX_K}, not {value}"
+                )));
+            }
+        }
+        if params.k + params.offset > MAX_K {
+            return Err(Error::invalid(format!("k + offset must be at most {MAX_K}")));
+        }
+        if params.max_distance.is_some_and(f32::is_nan) {
+            return Err(Error::invalid("maxDistance must be a number"));
+        }
+        self.config.metric.validate(self.config.dim, query).map_err(|error| error.at("query"))
+    }
+
+    /// The `wanted` nearest visible rows as ascending sort keys; fewer only where there are fewer.
+    fn nearest(
+        &self,
+        state: &Published,
+        query: &[f32],
+        wanted: usize,
+        params: &SearchParams,
+        control: &Control<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<u64>> {
+        if wanted == 0 {
+            return Ok(Vec::new());
+        }
+        let ef = params.ef_search.max(wanted);
+        if self.scan_is_cheaper(state, ef) {
+            return self.scan_nearest(state, query, wanted, control);
+        }
+        let mut keys = Vec::new();
+        if let Some(node) = self.descend(query, 1, scratch)? {
+            let mut layer = Base::new(self, query, Yield::Visible(state));
+            let entry = self.upper.slot(node);
+            beam(&mut layer, &[entry], ef, scratch, &mut || control.check())?;
+            let mut found = std::mem::take(&mut scratch.found).into_sorted_vec();
+            for &key in &found {
+                let rows = self.chain(node_of_key(key)).filter(|&slot| self.visible(state, slot));
+                keys.extend(rows.take(wanted - keys.len()).map(|slot| sort_key(rank_of_key(key), slot)));
+                if keys.len() >= wanted {
+                    break;
+                }
+            }
+            found.clear();
+            scratch.found = BinaryHeap::from(found);
+        }
+        if keys.len() < wanted {
+            return self.scan_nearest(state, query, wanted, control);
+        }
+        Ok(keys)
+    }
+
+    /// Whether measuring every row costs less than a walk: a pool of half the rows, or rows scattered among so many
+    /// that do not count that the walk would step over them all.
+    fn scan_is_cheaper(&self, state: &Published, ef: usize) -> bool {
+        let ef = ef as u64;
+        let allocated = u64::from(self.allocated.load(std::sync::atomic::Ordering::Acquire));
+        let crowding = allocated / state.live.max(1);
+        // A walk measures about ten nodes per place in its pool, in a crowd of others as many times more.
+        state.live <= 2 * ef || crowding >= 2 && state.live <= ef.saturating_mul(10 * crowding)
+    }
+
+    fn scan_nearest(
+        &self,
+        state: &Published,
+        query: &[f32],
+        wanted: usize,
+        control: &Control<'_>,
+    ) -> Result<Vec<u64>> {
+        let mut best = BinaryHeap::with_capacity(wanted + 1);
+        for slot in 0..state.slots {
+            if slot % 4096 == 0 {
+                control.check()?;
+            }
+            if !self.visible(state, slot) {
+                continue;
+            }
+            let key = sort_key(self.rank(query, &self.vector(slot)?), slot);
+            if best.len() < wanted {
+                best.push(key);
+            } else if best.peek().is_some_and(|&worst| key < worst) {
+                best.pop();
+                best.push(key);
+            }
+        }
+        Ok(best.into_sorted_vec())
+    }
+}

@@ -1,0 +1,333 @@
+//! The calls that change rows.
+
+use super::commit::{Commit, Writer};
+use super::insert::{Linked, Plan, Stage};
+use super::meta::Meta;
+use super::types::{Inserted, Mode, Rows};
+use super::{Index, payload};
+use crate::kv::{Batch, Space, slot_key};
+use crate::{Code, Control, Error, Id, Pool, Result, Serial, Slot, sync};
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+/// Rows planned against one state of the graph. Fixed, so that a build does not depend on the number of threads.
+const CHUNK: usize = 64;
+/// Number ids that the database gives stay exact in JavaScript.
+const MAX_GIVEN_ID: u64 = 1 << 53;
+
+/// One row to write, its id looked up.
+struct NewRow {
+    id: Id,
+    key: Vec<u8>,
+    /// The slot that it replaces.
+    old: Option<Slot>,
+    payload: Option<String>,
+}
+
+impl Index {
+    /// Writes one row. With [`Mode::Insert`], `ID_EXISTS` where the id is there already; with [`Mode::Upsert`], a
+    /// payload of `None` keeps the old one.
+    pub fn insert(&self, id: &Id, vector: &[f32], payload: Option<&str>, mode: Mode) -> Result<()> {
+        let payloads = [payload.map(str::to_string)];
+        let rows = Rows { ids: Some(std::slice::from_ref(id)), vectors: vector, payloads: &payloads };
+        // One row: its length decides between one vector and a wrong one.
+        self.config.metric.validate(self.config.dim, vector)?;
+        self.insert_many(rows, mode, &Serial, &Control::NONE).map(drop).map_err(Error::single_row)
+    }
+
+    /// Writes all rows or none: a bad row, an abort or a crash leaves nothing. Every row is checked first; an error
+    /// names the row by its position.
+    pub fn insert_many(
+        &self,
+        rows: Rows<'_>,
+        mode: Mode,
+        pool: &dyn Pool,
+        control: &Control<'_>,
+    ) -> Result<Inserted> {
+        self.reading()?;
+        let count = self.validate_rows(&rows)?;
+        let mut w = self.writing()?;
+        if count == 0 {
+            return Ok(Inserted { count: 0, first_id: None });
+        }
+        control.check()?;
+        if u64::from(w.meta.next) + count as u64 > u64::from(crate::id::MAX_SLOTS) {
+            return Err(Error::invalid(
+                "the database holds as many rows as it can: 2^31, deleted ones included",
+            ));
+        }
+        let given = match rows.ids {
+            Some(_) => None,
+            None if w.meta.next_id + count as u64 > MAX_GIVEN_ID => {
+                return Err(Error::invalid("no more ids can be given automatically: pass ids"));
+            }
+            None => Some(w.meta.next_id),
+        };
+        let new_rows = self.look_up(&rows, count, mode, given)?;
+        self.write_rows(&mut w, &new_rows, rows.vectors, pool, control)?;
+        drop(w);
+        self.settle()?;
+        Ok(Inserted { count: count as u64, first_id: given })
+    }
+
+    /// Replaces the vector of a row; its payload stays. `NOT_FOUND` where the id is absent.
+    pub fn update(&self, id: &Id, vector: &[f32]) -> Result<()> {
+        self.reading()?;
+        self.config.metric.validate(self.config.dim, vector)?;
+        let mut w = self.writing()?;
+        let old = self.slot_or_missing(id)?;
+        let payload = self.payloads_of(&[old])?.pop().flatten();
+        let row = NewRow { id: id.clone(), key: id.to_key(), old: Some(old), payload };
+        self.write_rows(&mut w, &[row], vector, &Serial, &Control::NONE).map_err(Error::single_row)?;
+        drop(w);
+        self.settle()
+    }
+
+    /// Deletes a row; `true` if it was there.
+    pub fn delete(&self, id: &Id) -> Result<bool> {
+        Ok(self.delete_many(std::slice::from_ref(id))? == 1)
+    }
+
+    /// Deletes rows in one commit; answers how many were there.
+    pub fn delete_many(&self, ids: &[Id]) -> Result<u64> {
+        let mut w = self.writing()?;
+        let mut distinct = HashSet::new();
+        let ids: Vec<Id> = ids.iter().filter(|id| distinct.insert(*id)).cloned().collect();
+        let slots = self.slots_of(&ids)?;
+        let mut batch = Batch::default();
+        let mut killed = Vec::new();
+        for (id, slot) in ids.iter().zip(slots) {
+            if let Some(slot) = slot {
+                batch.delete(Space::Ids, id.to_key());
+                killed.push(slot);
+            }
+        }
+        if killed.is_empty() {
+            return Ok(0);
+        }
+        self.make_room(&mut w)?;
+        let meta = Meta { live: w.meta.live.saturating_sub(killed.len() as u64), ..w.meta };
+        let count = killed.len() as u64;
+        self.commit(&mut w, Commit { first: 0, rows: &[], batch, meta, killed }, || ())?;
+        drop(w);
+        self.settle()?;
+        Ok(count)
+    }
+
+    /// Replaces a row's payload; `None` removes it. `NOT_FOUND` where the row is absent.
+    pub fn set_payload(&self, id: &Id, payload: Option<&str>) -> Result<()> {
+        self.reading()?;
+        payload.map_or(Ok(()), payload::validate)?;
+        self.change_payload(id, |_| Ok(payload.map(str::to_string)))
+    }
+
+    /// Applies an RFC 7396 merge patch to a row's payload: members set to `null` go, others are set, objects merge.
+    /// `NOT_FOUND` where the row is absent, `PAYLOAD_TOO_LARGE` where the result exceeds 1 MiB.
+    pub fn merge_payload(&self, id: &Id, patch: &str) -> Result<()> {
+        self.reading()?;
+        payload::validate(patch)?;
+        self.change_payload(id, |old| payload::merge(old, patch).map(Some))
+    }
+
+    fn change_payload(
+        &self,
+        id: &Id,
+        change: impl FnOnce(Option<&str>) -> Result<Option<String>>,
+    ) -> Result<()> {
+        let mut w = self.writing()?;
+        let slot = self.slot_or_missing(id)?;
+        let old = self.payloads_of(&[slot])?.pop().flatten();
+        let mut batch = Batch::default();
+        match change(old.as_deref())? {
+            Some(text) => batch.put(Space::Payloads, slot_key(slot), text),
+            None => batch.delete(Space::Payloads, slot_key(slot)),
+        }
+        self.make_room(&mut w)?;
+        let meta = w.meta;
+        self.commit(&mut w, Commit { first: 0, rows: &[], batch, meta, killed: Vec::new() }, || ())?;
+        drop(w);
+        self.settle()
+    }
+
+    fn slot_or_missing(&self, id: &Id) -> Result<Slot> {
+        self.slots_of(std::slice::from_ref(id))?
+            .pop()
+            .flatten()
+            .ok_or_else(|| Error::new(Code::NotFound, format!("there is no row with id {id}")))
+    }
+
+    /// Checks everything about the rows that needs no look-up; answers how many there are.
+    pub(crate) fn validate_rows(&self, rows: &Rows<'_>) -> Result<usize> {
+        let dim = self.config.dim as usize;
+        if !rows.vectors.len().is_multiple_of(dim) {
+            return Err(Error::new(
+                Code::DimensionMismatch,
+                format!("{} numbers are no whole number of vectors of dimension {dim}", rows.vectors.len()),
+            ));
+        }
+        let count = rows.vectors.len() / dim;
+        if let Some(ids) = rows.ids.filter(|ids| ids.len() != count) {
+            return Err(Error::invalid(format!("{} ids were given for {count} vectors", ids.len())));
+        }
+        if !rows.payloads.is_empty() && rows.payloads.len() != count {
+            return Err(Error::invalid(format!(
+                "{} payloads were given for {count} vectors",
+                rows.payloads.len()
+            )));
+        }
+        for (i, vector) in rows.vectors.chunks_exact(dim).enumerate() {
+            self.config.metric.validate(self.config.dim, vector).map_err(|error| error.at_row(i))?;
+        }
+        for (i, text) in rows.payloads.iter().enumerate() {
+            text.as_deref().map_or(Ok(()), payload::validate).map_err(|error| error.at_row(i))?;
+        }
+        let mut distinct = HashSet::new();
+        if let Some(i) = rows.ids.and_then(|ids| ids.iter().position(|id| !distinct.insert(id))) {
+            return Err(Error::new(Code::IdExists, "its id was given twice in one call").at_row(i));
+        }
+        Ok(count)
+    }
+
+    /// Finds which ids are there already.
+    fn look_up(&self, rows: &Rows<'_>, count: usize, mode: Mode, given: Option<u64>) -> Result<Vec<NewRow>> {
+        let ids: Vec<Id> = match (rows.ids, given) {
+            (Some(ids), _) => ids.to_vec(),
+            (None, first) => (first.unwrap_or(0)..).take(count).map(Id::from).collect(),
+        };
+        let slots = self.slots_of(&ids)?;
+        if mode == Mode::Insert
+            && let Some(i) = slots.iter().position(Option::is_some)
+        {
+            let message = format!("id {} is there already: use upsert or update to replace it", ids[i]);
+            return Err(Error::new(Code::IdExists, message).at_row(i));
+        }
+        let mut new_rows = Vec::with_capacity(count);
+        for (i, (id, old)) in ids.into_iter().zip(slots).enumerate() {
+            let payload = match (rows.payloads.get(i).cloned().flatten(), old) {
+                (None, Some(old)) => self.payloads_of(&[old])?.pop().flatten(),
+                (payload, _) => payload,
+            };
+            new_rows.push(NewRow { key: id.to_key(), id, old, payload });
+        }
+        Ok(new_rows)
+    }
+
+    /// Links and journals the rows chunk by chunk and commits with the last: until then no reader sees any of them.
+    fn write_rows(
+        &self,
+        w: &mut Writer,
+        rows: &[NewRow],
+        vectors: &[f32],
+        pool: &dyn Pool,
+        control: &Control<'_>,
+    ) -> Result<()> {
+        let start = w.meta.next;
+        let dim = self.config.dim as usize;
+        let total = rows.len() as u64;
+        let mut done = 0;
+        for (chunk, vectors) in rows.chunks(CHUNK).zip(vectors.chunks(CHUNK * dim)) {
+            let last = done + chunk.len() == rows.len();
+            let written = control
+                .check()
+                .and_then(|()| self.make_room(w))
+                .and_then(|()| self.write_chunk(w, chunk, vectors, pool, last.then_some((rows, start))));
+            if let Err(error) = written {
+                // What the journal has of this write stays dead; the next commit says so in a record.
+                for slot in start..w.meta.next {
+                    self.died.ensure(slot)[0].store(1, std::sync::atomic::Ordering::Release);
+                    w.orphans.push(slot);
+                }
+                return Err(error);
+            }
+            done += chunk.len();
+            (control.progress)(done as u64, total);
+        }
+        Ok(())
+    }
+
+    fn write_chunk(
+        &self,
+        w: &mut Writer,
+        chunk: &[NewRow],
+        vectors: &[f32],
+        pool: &dyn Pool,
+        commit: Option<(&[NewRow], Slot)>,
+    ) -> Result<()> {
+        let dim = self.config.dim as usize;
+        let first = w.meta.next;
+        let plans: Vec<Mutex<Option<Result<Plan>>>> = chunk.iter().map(|_| Mutex::new(None)).collect();
+        pool.for_each(chunk.len(), &|i| {
+            let plan =
+                self.with_scratch(|scratch| self.plan(&vectors[i * dim..][..dim], &chunk[i].key, scratch));
+            *sync::lock(&plans[i]) = Some(plan);
+        });
+        let mut stage = Stage::default();
+        let mut linked: Vec<Linked<'_>> = Vec::with_capacity(chunk.len());
+        for ((slot, plan), vector) in (first..).zip(plans).zip(vectors.chunks_exact(dim)) {
+            let plan = plan.into_inner().unwrap_or_else(|e| e.into_inner());
+            let plan = plan.ok_or_else(|| Error::new(Code::Internal, "the pool skipped a job"))??;
+            self.link(&mut stage, slot, vector, plan, &mut linked)?;
+        }
+        // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
+        self.vectors.write(first, vectors)?;
+        let mut batch = Batch::default();
+        self.stage_ops(&stage, &mut batch);
+        let mut meta = Meta { next: first + chunk.len() as u32, ..w.meta };
+        match commit {
+            Some((rows, start)) => {
+                let killed = name_rows(rows, start, &mut meta, &mut batch);
+                let commit = Commit { first, rows: vectors, batch, meta, killed };
+                self.commit(w, commit, || self.install(stage, first))
+            }
+            None => {
+                meta.applied = w.seq + 1;
+                meta.put(&mut batch);
+                self.append(w, first, vectors, &batch)?;
+                w.meta = meta;
+                self.overlay.absorb(&batch);
+                self.install(stage, first);
+                self.allocated.store(meta.next, std::sync::atomic::Ordering::Release);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Gives rows their ids and payloads; answers with the slots that they replace.
+fn name_rows(rows: &[NewRow], start: Slot, meta: &mut Meta, batch: &mut Batch) -> Vec<Slot> {
+    let mut killed = Vec::new();
+    for (slot, row) in (start..).zip(rows) {
+        batch.put(Space::Ids, row.key.clone(), slot_key(slot));
+        batch.put(Space::Slots, slot_key(slot), row.key.clone());
+        if let Some(payload) = &row.payload {
+            batch.put(Space::Payloads, slot_key(slot), payload.as_bytes());
+        }
+        killed.extend(row.old);
+    }
+    meta.next_id = meta.next_id.max(next_id(rows.iter().map(|row| &row.id)));
+    meta.live += (rows.len() - killed.len()) as u64;
+    killed
+}
+
+/// The id that follows the largest of these that the database could have given.
+pub(crate) fn next_id<'a>(ids: impl Iterator<Item = &'a Id>) -> u64 {
+    let numbers = ids.filter_map(|id| match id {
+        Id::Num(id) if *id < MAX_GIVEN_ID => Some(id + 1),
+        _ => None,
+    });
+    numbers.max().unwrap_or(0)
+}
+
+impl Error {
+    fn at_row(self, row: usize) -> Error {
+        self.at(format!("row {row}"))
+    }
+
+    /// The same error of a call that takes one row: its position says nothing.
+    fn single_row(self) -> Error {
+        match self.message().strip_prefix("row 0: ") {
+            Some(rest) => Error::new(self.code(), rest),
+            None => self,
+        }
+    }
+}

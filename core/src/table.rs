@@ -1,0 +1,69 @@
+//! [`Table`]: an array that grows under readers.
+
+use std::sync::OnceLock;
+
+const FIRST_BITS: u32 = 10;
+const CHUNKS: usize = 32;
+
+/// Rows of `width` values, all defaults at first, that many threads read while one grows it. Rows never move:
+/// chunk `k` holds `1024 << k` rows and is allocated on its first `ensure`.
+pub(crate) struct Table<T> {
+    width: usize,
+    chunks: [OnceLock<Box<[T]>>; CHUNKS],
+}
+
+impl<T: Default> Table<T> {
+    pub(crate) fn new(width: usize) -> Self {
+        Table { width, chunks: [const { OnceLock::new() }; CHUNKS] }
+    }
+
+    fn place(row: u32) -> (usize, usize) {
+        let shifted = u64::from(row) + (1 << FIRST_BITS);
+        let bits = 63 - shifted.leading_zeros();
+        ((bits - FIRST_BITS) as usize, (shifted - (1 << bits)) as usize)
+    }
+
+    /// The row, or `None` where nothing near it was ever written.
+    pub(crate) fn row(&self, row: u32) -> Option<&[T]> {
+        let (chunk, at) = Self::place(row);
+        self.chunks[chunk].get()?.get(at * self.width..(at + 1) * self.width)
+    }
+
+    /// The first value of the row.
+    pub(crate) fn get(&self, row: u32) -> Option<&T> {
+        self.row(row)?.first()
+    }
+
+    /// The row, allocated where needed.
+    pub(crate) fn ensure(&self, row: u32) -> &[T] {
+        let (chunk, at) = Self::place(row);
+        let values = self.chunks[chunk]
+            .get_or_init(|| (0..(self.width << chunk) << FIRST_BITS).map(|_| T::default()).collect());
+        &values[at * self.width..(at + 1) * self.width]
+    }
+
+    /// Bytes allocated.
+    pub(crate) fn memory(&self) -> u64 {
+        let values: usize = self.chunks.iter().filter_map(OnceLock::get).map(|chunk| chunk.len()).sum();
+        (values * size_of::<T>()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    #[test]
+    fn rows_keep_what_was_written_and_absent_ones_are_none() {
+        let table: Table<AtomicU32> = Table::new(3);
+        assert!(table.get(5).is_none());
+        for row in [0, 1, 1023, 1024, 5000, 70_000] {
+            table.ensure(row)[2].store(row + 1, Relaxed);
+        }
+        for row in [0, 1, 1023, 1024, 5000, 70_000] {
+            assert_eq!(table.row(row).unwrap()[2].load(Relaxed), row + 1);
+        }
+        assert!(table.row(u32::MAX).is_none());
+    }
+}

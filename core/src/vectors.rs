@@ -1,0 +1,539 @@
+//! The vector file: rows of f32 over [`Bytes`], each under its own CRC-32C, behind a bounded cache.
+//!
+//! Layout: one 4 KB header page, then *extents*. An extent is the fewest whole pages that hold at least one row
+//! and waste at most a tenth ([`Layout::paged`]); a row never crosses an extent. A row is `dim` little-endian f32
+//! and the CRC of its slot and bytes, so appending a row rewrites nothing that lay before it.
+
+use crate::bytes::{Bytes, Mapping};
+use crate::table::Table;
+use crate::{Error, Result, Slot, VectorStorage, sync};
+use arc_swap::ArcSwapOption;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("vector files are little-endian and are read in place");
+
+const PAGE: u64 = 4096;
+const MAGIC: &[u8; 8] = b"ASTVEC01";
+/// Extents of the mapped file: large, so that few mappings cover it.
+const FLAT_EXTENT: u64 = 16 << 20;
+/// Rows are cached in groups of about this size: the operating system caches whole pages below, and a row fetched
+/// with neighbours that nobody wants takes their room.
+const GROUP_BYTES: u64 = 2048;
+/// What the cache keeps besides the rows of a group.
+const GROUP_OVERHEAD: u64 = 112;
+
+/// How rows lie in extents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    dim: usize,
+    /// Rows per extent.
+    rows: u32,
+    pages: u64,
+    /// Rows per cached group; a group lies inside one extent.
+    group: u32,
+}
+
+impl Layout {
+    fn row_bytes(dim: usize) -> u64 {
+        4 * dim as u64 + 4
+    }
+
+    fn paged(dim: usize) -> Layout {
+        let row = Self::row_bytes(dim);
+        let mut pages = row.div_ceil(PAGE);
+        while (pages * PAGE) % row * 10 > pages * PAGE {
+            pages += 1;
+        }
+        let rows = (pages * PAGE / row) as u32;
+        Layout { dim, rows, pages, group: ((GROUP_BYTES / row) as u32).clamp(1, rows) }
+    }
+
+    fn flat(dim: usize) -> Layout {
+        let pages = FLAT_EXTENT / PAGE;
+        let rows = (FLAT_EXTENT / Self::row_bytes(dim)) as u32;
+        Layout { dim, rows, pages, group: rows }
+    }
+
+    fn extent_bytes(&self) -> u64 {
+        self.pages * PAGE
+    }
+
+    fn groups_per_extent(&self) -> u32 {
+        self.rows.div_ceil(self.group)
+    }
+
+    /// Group and row inside it.
+    fn place(&self, slot: Slot) -> (u32, u32) {
+        let (extent, row) = (slot / self.rows, slot % self.rows);
+        (extent * self.groups_per_extent() + row / self.group, row % self.group)
+    }
+
+    /// First slot of a group, and how many rows it has.
+    fn group_slots(&self, group: u32) -> (Slot, u32) {
+        let (extent, at) = (group / self.groups_per_extent(), group % self.groups_per_extent());
+        let first = at * self.group;
+        (extent * self.rows + first, self.group.min(self.rows - first))
+    }
+
+    fn extent_offset(&self, extent: u32) -> u64 {
+        PAGE + u64::from(extent) * self.extent_bytes()
+    }
+
+    /// Where the row of `slot` begins in the file.
+    fn offset(&self, slot: Slot) -> u64 {
+        self.extent_offset(slot / self.rows) + u64::from(slot % self.rows) * Self::row_bytes(self.dim)
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let mut header = vec![0; PAGE as usize];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&(self.dim as u32).to_le_bytes());
+        header[12..16].copy_from_slice(&self.rows.to_le_bytes());
+        header[16..24].copy_from_slice(&self.pages.to_le_bytes());
+        let sum = crc32c::crc32c(&header[..PAGE as usize - 4]);
+        header[PAGE as usize - 4..].copy_from_slice(&sum.to_le_bytes());
+        header
+    }
+}
+
+fn checksum(slot: Slot, row: &[u8]) -> u32 {
+    // Never 0, so that a row that was never written is not mistaken for one.
+    crc32c::crc32c_append(crc32c::crc32c(&slot.to_le_bytes()), row).max(1)
+}
+
+/// One group of rows in memory.
+struct Frame {
+    rows: Rows,
+    used: AtomicBool,
+}
+
+enum Rows {
+    /// Copied out of the file as it lies there, checksums between the rows; a set bit of `bad` marks a row that fails.
+    Owned { data: Box<[f32]>, bad: Box<[u64]> },
+    /// Lent by the host; a set bit of `checked` marks a row whose checksum was verified.
+    Mapped { map: Arc<dyn Mapping>, checked: Box<[AtomicU64]> },
+}
+
+/// A row, pinned in memory while this lives.
+pub(crate) struct RowRef {
+    frame: arc_swap::Guard<Option<Arc<Frame>>>,
+    start: usize,
+    dim: usize,
+}
+
+impl Deref for RowRef {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self.frame.as_deref() {
+            Some(Frame { rows: Rows::Owned { data, .. }, .. }) => &data[self.start..self.start + self.dim],
+            Some(Frame { rows: Rows::Mapped { map, .. }, .. }) => {
+                // `start` counts bytes here; `frame_row` has checked that the cast holds.
+                bytemuck::cast_slice(&map.bytes()[self.start..self.start + 4 * self.dim])
+            }
+            None => &[],
+        }
+    }
+}
+
+pub(crate) struct VectorFile {
+    bytes: Arc<dyn Bytes + Send + Sync>,
+    layout: Layout,
+    mapped: bool,
+    frames: Table<ArcSwapOption<Frame>>,
+    clock: Mutex<Clock>,
+    /// Counts writes, so that a frame read before one is not installed after it.
+    writes: AtomicU64,
+    resident: AtomicU64,
+    max_frames: usize,
+}
+
+#[derive(Default)]
+struct Clock {
+    ring: Vec<u32>,
+    hand: usize,
+}
+
+impl VectorFile {
+    /// Opens the file, or lays it out where it is empty. `CORRUPT` where header or length do not fit `slots` rows.
+    pub(crate) fn open(
+        bytes: Arc<dyn Bytes + Send + Sync>,
+        dim: u32,
+        kind: VectorStorage,
+        cache_bytes: u64,
+        slots: u32,
+    ) -> Result<VectorFile> {
+        let layout = match kind {
+            VectorStorage::Flat => Layout::flat(dim as usize),
+            VectorStorage::Paged => Layout::paged(dim as usize),
+        };
+        let header = layout.header();
+        let mut found = vec![0; PAGE as usize];
+        let there = bytes.len()?.min(PAGE) as usize;
+        bytes.read_at(0, &mut found[..there])?;
+        if found != header || there < header.len() {
+            // Until the first checkpoint the header need not have reached the disk whole.
+            let begun = found.iter().zip(&header).all(|(&found, &whole)| found == whole || found == 0);
+            if slots > 0 || !begun {
+                return Err(Error::corrupt("the vector file's header is damaged or of another database"));
+            }
+            bytes.write_at(0, &header)?;
+        }
+        let frame_bytes = u64::from(layout.group) * Layout::row_bytes(dim as usize) + GROUP_OVERHEAD;
+        let file = VectorFile {
+            mapped: kind == VectorStorage::Flat,
+            layout,
+            frames: Table::new(1),
+            clock: Mutex::default(),
+            writes: AtomicU64::new(0),
+            resident: AtomicU64::new(0),
+            max_frames: usize::try_from(cache_bytes / frame_bytes).unwrap_or(usize::MAX).max(8),
+            bytes,
+        };
+        file.expect_rows(slots)?;
+        Ok(file)
+    }
+
+    /// `CORRUPT` where the file is too short to hold `slots` rows.
+    pub(crate) fn expect_rows(&self, slots: u32) -> Result<()> {
+        let Some(last) = slots.checked_sub(1) else { return Ok(()) };
+        let needed = self.layout.offset(last) + Layout::row_bytes(self.layout.dim);
+        let len = self.bytes.len()?;
+        if len < needed {
+            return Err(Error::corrupt(format!(
+                "the vector file is truncated: {len} bytes, but {slots} rows need {needed}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Pins the row of `slot`. `CORRUPT` where it fails its checksum.
+    pub(crate) fn row(&self, slot: Slot) -> Result<RowRef> {
+        let (group, row) = self.layout.place(slot);
+        if let Some(cell) = self.frames.get(group) {
+            let frame = cell.load();
+            if frame.is_some()
+                && let Some(found) = self.frame_row(frame, slot, row)?
+            {
+                return Ok(found);
+            }
+        }
+        // Not cached, or cached before the row was written: the file decides.
+        let frame = self.load(group)?;
+        let guard = arc_swap::Guard::from_inner(Some(frame));
+        self.frame_row(guard, slot, row)?
+            .ok_or_else(|| Error::corrupt(format!("the vector of slot {slot} fails its checksum")))
+    }
+
+    fn frame_row(
+        &self,
+        frame: arc_swap::Guard<Option<Arc<Frame>>>,
+        slot: Slot,
+        row: u32,
+    ) -> Result<Option<RowRef>> {
+        let dim = self.layout.dim;
+        let Some(held) = frame.as_deref() else { return Ok(None) };
+        let start = match &held.rows {
+            Rows::Owned { bad, .. } => {
+                if bad[row as usize / 64] >> (row % 64) & 1 == 1 {
+                    return Ok(None);
+                }
+                row as usize * (dim + 1)
+            }
+            Rows::Mapped { map, checked } => {
+                let start = row as usize * (4 * dim + 4);
+                let word = &checked[row as usize / 64];
+                if word.load(Ordering::Relaxed) >> (row % 64) & 1 == 0 {
+                    let found = map.bytes().get(start..start + 4 * dim + 4);
+                    let Some((data, sum)) = found.and_then(|found| found.split_at_checked(4 * dim)) else {
+                        return Ok(None);
+                    };
+                    if sum != checksum(slot, data).to_le_bytes() {
+                        return Ok(None);
+                    }
+                    bytemuck::try_cast_slice::<u8, f32>(data).map_err(|_| {
+                        Error::new(crate::Code::Internal, "the host mapped the vector file unaligned")
+                    })?;
+                    word.fetch_or(1 << (row % 64), Ordering::Relaxed);
+                }
+                start
+            }
+        };
+        if !held.used.load(Ordering::Relaxed) {
+            held.used.store(true, Ordering::Relaxed);
+        }
+        Ok(Some(RowRef { frame, start, dim }))
+    }
+
+    fn load(&self, group: u32) -> Result<Arc<Frame>> {
+        let seen = self.writes.load(Ordering::Acquire);
+        let rows = match self.map(group)? {
+            Some(rows) => rows,
+            None => self.read(group)?,
+        };
+        let frame = Arc::new(Frame { rows, used: AtomicBool::new(true) });
+        let mut clock = sync::lock(&self.clock);
+        if self.writes.load(Ordering::Acquire) == seen {
+            self.install(&mut clock, group, frame.clone());
+        }
+        Ok(frame)
+    }
+
+    fn map(&self, group: u32) -> Result<Option<Rows>> {
+        if !self.mapped {
+            return Ok(None);
+        }
+        let (offset, bytes) = (self.layout.extent_offset(group), self.layout.extent_bytes());
+        if self.bytes.len()? < offset + bytes {
+            return Err(Error::corrupt("the vector file is truncated"));
+        }
+        Ok(self.bytes.map(offset, bytes as usize)?.map(|map| Rows::Mapped {
+            map,
+            checked: (0..self.layout.rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+        }))
+    }
+
+    fn read(&self, group: u32) -> Result<Rows> {
+        let dim = self.layout.dim;
+        let (first, rows) = self.layout.group_slots(group);
+        let offset = self.layout.offset(first);
+        let mut data = vec![0f32; rows as usize * (dim + 1)].into_boxed_slice();
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut data);
+        // The last group may be short: what is missing reads as never written.
+        if self.bytes.read_at(offset, bytes).is_err() {
+            let have = self.bytes.len()?.saturating_sub(offset).min(bytes.len() as u64) as usize;
+            bytes.fill(0);
+            self.bytes.read_at(offset, &mut bytes[..have])?;
+        }
+        let mut bad = vec![0u64; rows.div_ceil(64) as usize].into_boxed_slice();
+        for (row, stored) in (0..rows).zip(bytes.chunks_exact(4 * dim + 4)) {
+            let (stored, sum) = stored.split_at(4 * dim);
+            if sum != checksum(first + row, stored).to_le_bytes() {
+                bad[row as usize / 64] |= 1 << (row % 64);
+            }
+        }
+        Ok(Rows::Owned { data, bad })
+    }
+
+    fn install(&self, clock: &mut Clock, group: u32, frame: Arc<Frame>) {
+        let cell = &self.frames.ensure(group)[0];
+        if cell.swap(Some(frame)).is_none() {
+            while !self.mapped && clock.ring.len() >= self.max_frames {
+                self.evict_one(clock);
+            }
+            clock.ring.push(group);
+            self.resident.store(clock.ring.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn evict_one(&self, clock: &mut Clock) {
+        loop {
+            if clock.hand >= clock.ring.len() {
+                clock.hand = 0;
+            }
+            let cell = &self.frames.ensure(clock.ring[clock.hand])[0];
+            let spared = cell.load().as_ref().is_some_and(|frame| frame.used.swap(false, Ordering::Relaxed));
+            if spared {
+                clock.hand += 1;
+            } else {
+                cell.store(None);
+                clock.ring.swap_remove(clock.hand);
+                return;
+            }
+        }
+    }
+
+    /// Writes consecutive rows from `first` and caches fresh ones. Not durable until [`VectorFile::sync`].
+    pub(crate) fn write(&self, first: Slot, vectors: &[f32]) -> Result<()> {
+        self.write_rows(first, vectors, true)
+    }
+
+    /// [`VectorFile::write`] for rows that nobody is about to read: fresh ones are not cached.
+    pub(crate) fn write_cold(&self, first: Slot, vectors: &[f32]) -> Result<()> {
+        self.write_rows(first, vectors, false)
+    }
+
+    fn write_rows(&self, first: Slot, vectors: &[f32], keep: bool) -> Result<()> {
+        let dim = self.layout.dim;
+        let mut slot = first;
+        let mut rest = vectors;
+        while !rest.is_empty() {
+            let take = (rest.len() / dim).min((self.layout.rows - slot % self.layout.rows) as usize);
+            let (now, later) = rest.split_at(take * dim);
+            let mut stored: Vec<f32> = Vec::with_capacity(take * (dim + 1));
+            for (slot, vector) in (slot..).zip(now.chunks_exact(dim)) {
+                stored.extend_from_slice(vector);
+                stored.push(f32::from_bits(checksum(slot, bytemuck::cast_slice(vector))));
+            }
+            self.reserve(slot / self.layout.rows)?;
+            self.bytes.write_at(self.layout.offset(slot), bytemuck::cast_slice(&stored))?;
+            self.written(slot, &stored, keep);
+            slot += take as u32;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// A mapped file grows by whole extents, so that every mapping lies inside it.
+    fn reserve(&self, extent: u32) -> Result<()> {
+        if self.mapped {
+            let needed = self.layout.extent_offset(extent + 1);
+            if self.bytes.len()? < needed {
+                self.bytes.set_len(needed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the cache up to rows (of one extent) just written to the file.
+    fn written(&self, first: Slot, mut stored: &[f32], keep: bool) {
+        let stride = self.layout.dim + 1;
+        let mut clock = sync::lock(&self.clock);
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        let mut slot = first;
+        while !stored.is_empty() {
+            let (group, row) = self.layout.place(slot);
+            let (_, rows) = self.layout.group_slots(group);
+            let take = (stored.len() / stride).min((rows - row) as usize);
+            let (now, later) = stored.split_at(take * stride);
+            if keep || self.frames.get(group).is_some_and(|cell| cell.load().is_some()) {
+                self.written_group(&mut clock, group, row, rows, now);
+            }
+            slot += take as u32;
+            stored = later;
+        }
+    }
+
+    fn written_group(&self, clock: &mut Clock, group: u32, row: u32, rows: u32, stored: &[f32]) {
+        let stride = self.layout.dim + 1;
+        let cell = &self.frames.ensure(group)[0];
+        let changed = row..row + (stored.len() / stride) as u32;
+        let (mut data, mut bad) = match cell.load().as_deref() {
+            Some(Frame { rows: Rows::Owned { data, bad }, .. }) => (data.clone(), bad.clone()),
+            Some(Frame { rows: Rows::Mapped { checked, .. }, .. }) => {
+                // A rewritten row is verified again when it is next read.
+                for row in changed {
+                    checked[row as usize / 64].fetch_and(!(1 << (row % 64)), Ordering::Relaxed);
+                }
+                return;
+            }
+            // A fresh group is about to be searched; an old one that is not cached stays so.
+            None if row == 0 && !self.mapped => (
+                vec![0f32; rows as usize * stride].into_boxed_slice(),
+                vec![u64::MAX; rows.div_ceil(64) as usize].into_boxed_slice(),
+            ),
+            None => return,
+        };
+        data[row as usize * stride..][..stored.len()].copy_from_slice(stored);
+        for row in changed {
+            bad[row as usize / 64] &= !(1 << (row % 64));
+        }
+        let frame = Frame { rows: Rows::Owned { data, bad }, used: AtomicBool::new(true) };
+        self.install(clock, group, Arc::new(frame));
+    }
+
+    /// Makes every row written survive power loss.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.bytes.sync().map_err(|error| error.at("vector file"))
+    }
+
+    /// Gives back the space of all rows; for a file whose rows nothing names.
+    pub(crate) fn clear(&self) -> Result<()> {
+        let mut clock = sync::lock(&self.clock);
+        self.writes.fetch_add(1, Ordering::AcqRel);
+        for group in std::mem::take(&mut clock.ring) {
+            self.frames.ensure(group)[0].store(None);
+        }
+        clock.hand = 0;
+        self.resident.store(0, Ordering::Relaxed);
+        self.bytes.set_len(PAGE)
+    }
+
+    /// Whether anything follows the header.
+    pub(crate) fn holds_rows(&self) -> Result<bool> {
+        Ok(self.bytes.len()? > PAGE)
+    }
+
+    /// Size of the file.
+    pub(crate) fn disk(&self) -> Result<u64> {
+        self.bytes.len()
+    }
+
+    /// Bytes of cached rows; mapped ones belong to the operating system.
+    pub(crate) fn memory(&self) -> u64 {
+        let frame = u64::from(self.layout.group) * Layout::row_bytes(self.layout.dim) + GROUP_OVERHEAD;
+        let held = if self.mapped { 0 } else { self.resident.load(Ordering::Relaxed) };
+        held * frame + self.frames.memory()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::MemBytes;
+
+    #[test]
+    fn no_dimension_wastes_more_than_a_tenth() {
+        for dim in (1..5000).chain([8191, 16_384, 40_000, 65_535]) {
+            let layout = Layout::paged(dim);
+            let used = u64::from(layout.rows) * Layout::row_bytes(dim);
+            assert!(layout.rows > 0 && used <= layout.extent_bytes(), "dim {dim}");
+            assert!((layout.extent_bytes() - used) * 10 <= layout.extent_bytes(), "dim {dim}: {layout:?}");
+        }
+    }
+
+    #[test]
+    fn rows_come_back_exactly_through_a_tiny_cache() {
+        for kind in [VectorStorage::Paged, VectorStorage::Flat] {
+            let bytes = Arc::new(MemBytes::default());
+            let rows: Vec<f32> = (0..500 * 100).map(|i| i as f32 * 0.37 - 11.0).collect();
+            let file = VectorFile::open(bytes.clone(), 100, kind, 0, 0).unwrap();
+            file.write(0, &rows[..100 * 7]).unwrap();
+            assert_eq!(&*file.row(3).unwrap(), &rows[300..400]);
+            file.write(7, &rows[700..]).unwrap();
+            for file in [file, VectorFile::open(bytes.clone(), 100, kind, 0, 500).unwrap()] {
+                for slot in (0..500).rev() {
+                    assert_eq!(
+                        &*file.row(slot).unwrap(),
+                        &rows[slot as usize * 100..][..100],
+                        "{kind:?} {slot}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_cut_short_by_a_crash_is_written_again_unless_rows_lie_behind_it() {
+        let whole = Layout::paged(4).header();
+        let open = |bytes: &[u8], slots| {
+            let bytes = Arc::new(MemBytes::new(bytes.to_vec()));
+            VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, slots).map(|_| bytes.to_vec())
+        };
+        let mut torn = whole.clone();
+        torn[..512].fill(0);
+        for begun in [&[][..], &whole[..1], &whole[..700], &torn, &[0; 9000]] {
+            assert_eq!(open(begun, 0).unwrap()[..whole.len()], whole);
+            assert!(open(begun, 1).is_err());
+        }
+        assert!(open(&Layout::paged(5).header(), 0).is_err());
+    }
+
+    #[test]
+    fn a_damaged_or_missing_row_is_named() {
+        let bytes = Arc::new(MemBytes::default());
+        VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0).unwrap().write(0, &[1.0; 40]).unwrap();
+        let mut damaged = bytes.to_vec();
+        damaged[PAGE as usize + 5 * 20 + 3] ^= 1;
+        let file =
+            VectorFile::open(Arc::new(MemBytes::new(damaged)), 4, VectorStorage::Paged, 0, 10).unwrap();
+        assert_eq!(&*file.row(4).unwrap(), &[1.0; 4]);
+        let error = file.row(5).err().unwrap();
+        assert_eq!((error.code(), error.message().contains("slot 5")), (crate::Code::Corrupt, true));
+        assert!(file.row(10).is_err());
+        assert!(VectorFile::open(bytes, 4, VectorStorage::Paged, 0, 11).is_err());
+    }
+}

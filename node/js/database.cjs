@@ -1,0 +1,335 @@
+'use strict'
+
+const {
+  checkInclude,
+  checkOptions,
+  checkProgress,
+  checkSearch,
+  checkSignal,
+  integer,
+  refuseFilter,
+  unsupported,
+} = require('./arguments.cjs')
+const { AsteroidError, aborted, fromNative } = require('./errors.cjs')
+const { checkId } = require('./ids.cjs')
+const { native } = require('./native.cjs')
+const { checkOpen } = require('./open.cjs')
+const { payloadOf, payloadText } = require('./payloads.cjs')
+const { allRows, rowLists, rowsOf, someRows } = require('./results.cjs')
+const { checkIds, checkQueries, checkRows, fill } = require('./stage.cjs')
+const { toVector } = require('./vectors.cjs')
+
+const FROM_OPEN = Symbol('open')
+const SEARCH_KNN = ['k', 'efSearch', 'filter', 'signal']
+const SEARCH = [...SEARCH_KNN, 'include', 'maxDistance', 'offset']
+const MAX_BATCH = 100_000
+
+/** Makes an addon call and awaits it; what it throws or rejects with becomes an `AsteroidError`. */
+async function settle(call, signal) {
+  try {
+    return await call()
+  } catch (error) {
+    throw fromNative(error, signal)
+  }
+}
+
+/** Runs `call` with an addon flag that is set when `signal` fires. */
+async function withSignal(signal, call) {
+  if (!signal) return call(undefined)
+  if (signal.aborted) throw aborted(signal)
+  const flag = new (native().AbortFlag)()
+  const abort = () => flag.abort()
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await call(flag)
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+function progressThrew(cause, consequence) {
+  return new AsteroidError('ABORTED', `onProgress threw, ${consequence}`, { cause })
+}
+
+class AsteroidDB {
+  #addon
+  #path
+  #closing
+  #filling = new Set()
+
+  constructor(token, addon, path) {
+    if (token !== FROM_OPEN) throw new TypeError('AsteroidDB has no public constructor: use open()')
+    this.#addon = addon
+    this.#path = path
+  }
+
+  get dim() {
+    return this.#addon.dim
+  }
+
+  get metric() {
+    return this.#addon.metric
+  }
+
+  get path() {
+    return this.#path
+  }
+
+  get closed() {
+    return this.#closing !== undefined
+  }
+
+  /** The addon's side, while the database is open. */
+  #live() {
+    if (this.#closing) {
+      throw new AsteroidError('CLOSED', `the database ${this.#path} is closed: open it again to use it`)
+    }
+    return this.#addon
+  }
+
+  async insert(id, vector, payload) {
+    return this.#put(false, id, vector, payload)
+  }
+
+  async upsert(id, vector, payload) {
+    return this.#put(true, id, vector, payload)
+  }
+
+  #put(upsert, id, vector, payload) {
+    const addon = this.#live()
+    return settle(() => addon.insert(upsert, checkId(id), toVector(vector, addon.dim), payloadText(payload)))
+  }
+
+  async insertMany(rows, options) {
+    return this.#putMany(false, 'insertMany', rows, options)
+  }
+
+  async upsertMany(rows, options) {
+    return this.#putMany(true, 'upsertMany', rows, options)
+  }
+
+  async #putMany(upsert, what, rows, options) {
+    const addon = this.#live()
+    const given = checkOptions(options, ['signal', 'onProgress'], what)
+    const signal = checkSignal(given.signal)
+    const onProgress = checkProgress(given.onProgress)
+    const columns = checkRows(rows, addon.dim, what)
+    return withSignal(signal ?? (onProgress && new AbortController().signal), async (flag) => {
+      let thrown
+      let kept
+      let last = -1
+      const report = (done, total) => {
+        if (thrown || done <= last) return
+        last = done
+        try {
+          onProgress({ done, total })
+        } catch (error) {
+          thrown = { error }
+          flag.abort()
+        }
+      }
+      const stage = new (native().Stage)()
+      // Queued before the rows are copied, so that writes keep the order of their calls.
+      const written = addon.insertMany(upsert, stage, flag, onProgress && report)
+      written.catch(() => {})
+      try {
+        await this.#fill(stage, columns, signal)
+        const result = await written
+        if (onProgress) report(result.count, result.count)
+        kept = result
+      } catch (error) {
+        stage.giveUp()
+        await written.catch(() => {})
+        if (thrown) throw progressThrew(thrown.error, 'which aborted the call; nothing of it was kept')
+        throw fromNative(error, signal)
+      } finally {
+        last = Number.POSITIVE_INFINITY
+      }
+      if (thrown) throw progressThrew(thrown.error, 'but all rows were already written')
+      return kept
+    })
+  }
+
+  async #fill(stage, columns, signal) {
+    const filling = fill(stage, columns, signal)
+    this.#filling.add(filling)
+    try {
+      await filling
+    } finally {
+      this.#filling.delete(filling)
+    }
+  }
+
+  async update(id, vector) {
+    const addon = this.#live()
+    return settle(() => addon.update(checkId(id), toVector(vector, addon.dim)))
+  }
+
+  async delete(id) {
+    const addon = this.#live()
+    return settle(() => addon.delete(checkId(id)))
+  }
+
+  async deleteMany(ids) {
+    const addon = this.#live()
+    const columns = checkIds(ids)
+    const stage = new (native().Stage)()
+    // Queued before the ids are copied, so that writes keep the order of their calls.
+    const deleted = addon.deleteMany(stage)
+    deleted.catch(() => {})
+    try {
+      await this.#fill(stage, columns)
+      return await deleted
+    } catch (error) {
+      stage.giveUp()
+      await deleted.catch(() => {})
+      throw fromNative(error)
+    }
+  }
+
+  async deleteWhere() {
+    this.#live()
+    throw unsupported('deleteWhere')
+  }
+
+  async bulkBuild() {
+    this.#live()
+    throw unsupported('bulkBuild')
+  }
+
+  async compact() {
+    this.#live()
+    throw unsupported('compact')
+  }
+
+  async has(id) {
+    const addon = this.#live()
+    return settle(() => addon.has(checkId(id)))
+  }
+
+  async get(id) {
+    const addon = this.#live()
+    const [row] = await someRows(await settle(() => addon.get(checkId(id))), addon.dim)
+    return row
+  }
+
+  async getMany(ids) {
+    const addon = this.#live()
+    const columns = checkIds(ids)
+    const stage = new (native().Stage)()
+    await this.#fill(stage, columns)
+    return someRows(await settle(() => addon.getMany(stage)), addon.dim)
+  }
+
+  async getPayload(id) {
+    const addon = this.#live()
+    const text = await settle(() => addon.getPayload(checkId(id)))
+    return text === undefined ? undefined : payloadOf(text)
+  }
+
+  async setPayload(id, payload) {
+    const addon = this.#live()
+    return settle(() => addon.setPayload(checkId(id), payloadText(payload)))
+  }
+
+  async mergePayload(id, patch) {
+    const addon = this.#live()
+    const text = payloadText(patch ?? undefined, 'patch')
+    return settle(() => addon.mergePayload(checkId(id), text ?? '{}'))
+  }
+
+  async searchKnn(query, options) {
+    return this.#search(query, checkSearch(options, SEARCH_KNN, 'searchKnn'))
+  }
+
+  async search(query, options) {
+    return this.#search(query, checkSearch(options, SEARCH, 'search'))
+  }
+
+  async #search(query, { args, signal }) {
+    const addon = this.#live()
+    const vector = toVector(query, addon.dim, 'query')
+    const columns = await withSignal(signal, (flag) => settle(() => addon.search(vector, args, flag), signal))
+    return allRows(columns, addon.dim)
+  }
+
+  async searchMany(queries, options) {
+    const addon = this.#live()
+    const { args, signal } = checkSearch(options, SEARCH, 'searchMany')
+    const vectors = checkQueries(queries, addon.dim)
+    return withSignal(signal, async (flag) => {
+      const stage = new (native().Stage)()
+      await this.#fill(stage, vectors, signal)
+      return rowLists(await settle(() => addon.searchMany(stage, args, flag), signal), addon.dim)
+    })
+  }
+
+  async count(filter) {
+    const addon = this.#live()
+    refuseFilter(filter)
+    return settle(() => addon.count())
+  }
+
+  async *scan(options) {
+    const addon = this.#live()
+    const given = checkOptions(options, ['filter', 'include', 'batchSize', 'signal'], 'scan')
+    refuseFilter(given.filter)
+    const batchSize = integer(given.batchSize, 'batchSize', 1, MAX_BATCH) ?? 1000
+    const { payload, vector } = checkInclude(given.include)
+    const signal = checkSignal(given.signal)
+    if (signal?.aborted) throw aborted(signal)
+    const scan = await settle(() => addon.scan(payload, vector))
+    try {
+      for (;;) {
+        this.#live()
+        const columns = await settle(() => scan.next(batchSize))
+        if (columns === null) return
+        for (let i = 0; i < columns.ids.length; i++) {
+          if (signal?.aborted) throw aborted(signal)
+          yield rowsOf(columns, addon.dim, i, i + 1)[0]
+        }
+      }
+    } finally {
+      scan.release()
+    }
+  }
+
+  async stats() {
+    const addon = this.#live()
+    return { storage: addon.storage, ...(await settle(() => addon.stats())) }
+  }
+
+  async flush() {
+    const addon = this.#live()
+    return settle(() => addon.flush())
+  }
+
+  async check(options) {
+    const addon = this.#live()
+    const signal = checkSignal(checkOptions(options, ['signal'], 'check').signal)
+    return withSignal(signal, (flag) => settle(() => addon.check(flag), signal))
+  }
+
+  close() {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close() {
+    // Calls made before this one may still be copying their rows: they are let in first.
+    while (this.#filling.size > 0) await Promise.allSettled(this.#filling)
+    await settle(() => this.#addon.close())
+  }
+
+  [Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')]() {
+    return this.close()
+  }
+}
+
+async function open(path, options) {
+  const args = checkOpen(path, options)
+  const addon = await settle(() => native().open(args))
+  return new AsteroidDB(FROM_OPEN, addon, args.path)
+}
+
+module.exports = { AsteroidDB, open }

@@ -1,0 +1,490 @@
+/// <reference lib="esnext.disposable" />
+
+/**
+ * Asteroid DB: a vector database inside your process.
+ *
+ * All work runs on threads of its own; every call returns a promise and reports every error, bad arguments
+ * included, by rejecting with an {@link AsteroidError}. Nothing here throws synchronously.
+ *
+ * ```ts
+ * import { open } from 'asteroid-db'
+ *
+ * const db = await open('./movies', { dim: 3, metric: 'cosine' })
+ * await db.insert(1, [0.9, 0.1, 0], { title: 'Alien' })
+ * const [nearest] = await db.search([1, 0, 0], { k: 1, include: ['payload'] })
+ * await db.close()
+ * ```
+ */
+
+/**
+ * A row's id: an integer from 0, as a `number` up to 2^53 - 1 or a `bigint` up to 2^64 - 1, or a string of 1 to
+ * 512 bytes of UTF-8. `7` and `7n` are the same id, `'7'` is another. Ids come back as `number` where that is
+ * exact, else as `bigint`; strings as strings.
+ */
+export type Id = number | bigint | string
+
+/** What a payload is unless `open` is told more: a plain JSON object of at most 1 MiB of text. */
+export type Payload = { [key: string]: unknown }
+
+/** Arrays of plain numbers that vectors are taken from. Each number must be finite as a 32-bit float. */
+export type Numbers =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | readonly number[]
+
+/** A tensor, as Transformers.js and others give it: numbers and their shape. */
+export interface Tensor {
+  readonly data: unknown
+  readonly dims: readonly number[]
+}
+
+/** One vector: `dim` finite numbers, or a tensor of dims `[dim]` or `[1, dim]`. */
+export type Vector = Numbers | Tensor
+
+/** Many vectors: `n * dim` numbers end to end in a typed array, a tensor of dims `[n, dim]`, or an array of vectors. */
+export type Vectors = Exclude<Numbers, readonly number[]> | Tensor | readonly Vector[]
+
+/** How far apart two vectors are; smaller is nearer. Euclidean, 1 - cosine, or the negative inner product. */
+export type Metric = 'l2' | 'cosine' | 'dot'
+
+/** A column that a read can bring back besides ids. */
+export type Column = 'payload' | 'vector'
+
+/** Every value of {@link AsteroidError.code}. */
+export type ErrorCode =
+  | 'INVALID_ARGUMENT'
+  | 'DIMENSION_MISMATCH'
+  | 'ID_EXISTS'
+  | 'NOT_FOUND'
+  | 'NOT_EMPTY'
+  | 'FILTER_SYNTAX'
+  | 'PAYLOAD_TOO_LARGE'
+  | 'CLOSED'
+  | 'LOCKED'
+  | 'READ_ONLY'
+  | 'CONFIG_MISMATCH'
+  | 'UNSUPPORTED_VERSION'
+  | 'CORRUPT'
+  | 'STORAGE_FULL'
+  | 'IO'
+  | 'ABORTED'
+  | 'POISONED'
+  | 'UNSUPPORTED'
+  | 'INTERNAL'
+
+/**
+ * What every call rejects with: a stable `code` to branch on, a message for people, and the `cause` where
+ * there is one (for `ABORTED`, the signal's reason).
+ *
+ * ```ts
+ * try {
+ *   await db.insert(1, vector)
+ * } catch (error) {
+ *   if (!(error instanceof AsteroidError && error.code === 'ID_EXISTS')) throw error
+ * }
+ * ```
+ */
+export class AsteroidError extends Error {
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown })
+  readonly name: 'AsteroidError'
+  readonly code: ErrorCode
+  readonly cause?: unknown
+}
+
+/** The part of an `AbortSignal` that is used. */
+export interface Signal {
+  readonly aborted: boolean
+  readonly reason?: unknown
+  addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void
+  removeEventListener(type: 'abort', listener: () => void): void
+}
+
+/** How to open a database. Options marked "fixed" are decided at creation; given again, they must agree. */
+export interface OpenOptions {
+  /** Fixed. Numbers per vector, 1 to 65,535. Required to create a database. */
+  dim?: number | undefined
+  /** Fixed. Default `'l2'`. */
+  metric?: Metric | undefined
+  /** Fixed. Graph links chosen per row at insert, 2 to 128. Default 16. */
+  m?: number | undefined
+  /** Fixed. Most links of a row on an upper layer, `m` to 256. Default 1.5 m. */
+  mMax?: number | undefined
+  /** Fixed. Most links of a row on the lowest layer, `m` to 512. Default 2 m. */
+  mMax0?: number | undefined
+  /** Candidates considered when a row is linked in, `m` to 4,096. Default 128. */
+  efConstruction?: number | undefined
+  /** Fixed. 0: one flat file, memory-mapped. 1 (default): pages of 4 KB behind the cache. */
+  vectorStorageType?: 0 | 1 | undefined
+  /** Most 4 KB vector pages to cache, where that is less than `cacheBytes` allows. */
+  pagedMaxCachedPages?: number | undefined
+  /** Delete the database that is there and start a new one. Default false. */
+  reinit?: boolean | undefined
+  /** Where the vector file lies, if not in the database's directory. Remembered from creation on. */
+  vectorFilePath?: string | undefined
+  /** One budget, in bytes, for everything cached; at least 4 MiB. Default 256 MiB. */
+  cacheBytes?: number | undefined
+  /** `'buffered'` (default): writes survive the death of the process. `'sync'`: they survive power loss. */
+  durability?: 'buffered' | 'sync' | undefined
+  /** Fixed. The key-value store below. Default `'redb'`; `'memory'` belongs to `':memory:'`. */
+  storage?: 'redb' | 'rocksdb' | 'memory' | undefined
+  /** How changed links are written to the store: `'eager'` whole lists, `'lazy'` only what changed, `'adaptive'` whichever is expected to cost less. Default: `'eager'` on redb. */
+  linkPolicy?: 'eager' | 'lazy' | 'adaptive' | undefined
+  /** `'none'` only, for now. */
+  quantization?: 'none' | undefined
+  /** Refuse writes. Needs a database that exists and that nobody has open for writing. Default false. */
+  readOnly?: boolean | undefined
+  /** Fixed. Seed of every random choice, so that builds replay: an integer up to 2^64 - 1. */
+  seed?: number | bigint | undefined
+  /** Threads for reads and for the parallel part of writes, 1 to 1,024. Default: all cores. One set of threads serves the whole process: the first `open` decides. */
+  threads?: number | undefined
+}
+
+/** Options of a call that can be stopped. */
+export interface SignalOptions {
+  /** Ends the call at its next safe point with `ABORTED`. */
+  signal?: Signal | undefined
+}
+
+/** How far a call has come. */
+export interface Progress {
+  /** Rows done. */
+  done: number
+  /** Rows in all. */
+  total: number
+}
+
+/** Options of a call that writes many rows. */
+export interface WriteManyOptions extends SignalOptions {
+  /**
+   * Told at most 20 times a second, and once with `done === total` before the promise resolves. If it throws,
+   * the call is aborted and rejects with `ABORTED` and the thrown value as `cause`.
+   */
+  onProgress?: ((progress: Progress) => void) | undefined
+}
+
+/** Rows as columns, all of the same length. */
+export interface Rows<P extends object = Payload> {
+  /** One id per vector. Left out, the database gives consecutive numbers: see {@link Written.firstId}. */
+  ids?: readonly Id[] | BigUint64Array | Uint32Array | undefined
+  vectors: Vectors
+  /** One payload, or `null`, per vector. Left out: none. */
+  payloads?: readonly (P | null | undefined)[] | undefined
+}
+
+/** What `insertMany` and `upsertMany` did. */
+export interface Written {
+  /** Rows written. */
+  count: number
+  /** The first of the consecutive ids given, where the call brought none. */
+  firstId?: number | bigint
+}
+
+/** A whole row. */
+export interface Row<P extends object = Payload> {
+  id: Id
+  vector: Float32Array
+  /** `null` for a row without one. */
+  payload: P | null
+}
+
+/** A row with the columns that were asked for. */
+export type Scanned<P extends object, C extends Column> = { id: Id } & Pick<Row<P>, C>
+
+/** A row found by a search, with its exact distance and the columns that were asked for. */
+export type Hit<P extends object = Payload, C extends Column = never> = {
+  id: Id
+  distance: number
+} & Pick<Row<P>, C>
+
+/** How wide to search. */
+export interface SearchKnnOptions extends SignalOptions {
+  /** Rows wanted, 1 to 1,000,000. Default 10. Fewer come back only where there are fewer. */
+  k?: number | undefined
+  /** Candidates kept while walking the graph, 1 to 1,000,000. More find more of the true nearest. Default 64. */
+  efSearch?: number | undefined
+}
+
+/** How to search. */
+export interface SearchOptions<C extends Column = never> extends SearchKnnOptions {
+  /** Columns to bring back. Default: none. */
+  include?: readonly C[] | undefined
+  /** Leave out rows farther away than this. */
+  maxDistance?: number | undefined
+  /** Nearest rows to leave out first, for paging. Default 0; `k + offset` at most 1,000,000. */
+  offset?: number | undefined
+}
+
+/** How to scan. */
+export interface ScanOptions<C extends Column = never> extends SignalOptions {
+  /** Columns to bring back. Default: none. */
+  include?: readonly C[] | undefined
+  /** Rows read at a time, 1 to 100,000. Default 1,000. */
+  batchSize?: number | undefined
+}
+
+/** Figures about a database, in rows and bytes. */
+export interface Stats {
+  /** The key-value store in use. */
+  storage: 'redb' | 'rocksdb' | 'memory'
+  /** Rows that a search can return. */
+  rows: number
+  /** Deleted or replaced rows that still take space. */
+  tombstones: number
+  /** The one cache budget. */
+  cacheBytes: number
+  /** Memory of cached graph links. */
+  adjacencyBytes: number
+  /** Memory of cached vector pages. */
+  vectorBytes: number
+  /** Memory of the store's own cache. */
+  kvBytes: number
+  /** Memory of the graph's upper layers. */
+  upperBytes: number
+  /** Memory of per-row tables and of writes not yet brought to the store. */
+  tableBytes: number
+  /** Size of the vector file. */
+  vectorFileBytes: number
+  /** Size of the store's files. */
+  kvFileBytes: number
+  /** Size of the journal. */
+  journalBytes: number
+}
+
+/** One thing that `check` found wrong. */
+export interface Problem {
+  /** A short stable name of the kind of damage. */
+  kind: string
+  /** What exactly, for people. */
+  detail: string
+  /** The row it concerns, where it concerns one. */
+  id?: Id
+}
+
+/** The result of `check`. */
+export interface CheckReport {
+  /** Whether nothing is wrong. */
+  ok: boolean
+  /** Rows walked. */
+  rows: number
+  /** Links of the lowest graph layer walked. */
+  links: number
+  /** Everything found wrong. */
+  problems: Problem[]
+}
+
+/**
+ * Opens a database, creating it where there is none, and brings back what a crash left in its journal.
+ *
+ * `path` is a directory, as a string or a `file:` URL, or `':memory:'` for a database that ends with its
+ * handle. Give the payload's type as a type argument to have it everywhere.
+ *
+ * Rejects with `INVALID_ARGUMENT` (unknown or impossible options, no `dim` for a new database), `LOCKED` (open
+ * elsewhere, in this process or another), `CONFIG_MISMATCH` (a fixed option differs), `CORRUPT`, `IO`,
+ * `STORAGE_FULL`, `UNSUPPORTED` (no binary for this system, or a feature to come), `UNSUPPORTED_VERSION`.
+ *
+ * ```ts
+ * const db = await open<{ title: string }>('./movies', { dim: 384, metric: 'cosine' })
+ * ```
+ */
+export function open<P extends object = Payload>(
+  path: string | { readonly href: string; readonly protocol: string },
+  options?: OpenOptions,
+): Promise<AsteroidDB<P>>
+
+/**
+ * An open database, made by {@link open}.
+ *
+ * Reads see everything whose write has resolved; they never wait for writes. Writes take effect in the order
+ * of their calls. Arguments are copied: small ones during the call, large arrays (over 4 MB) in slices right
+ * after it, so leave those alone until the promise settles. Beside what each method lists, every call may reject
+ * with `CLOSED`, `CORRUPT`, `IO` or `INTERNAL`, and every write with `READ_ONLY`, `STORAGE_FULL` or `POISONED`.
+ */
+export class AsteroidDB<P extends object = Payload> {
+  private constructor()
+
+  /** Numbers per vector. */
+  readonly dim: number
+  /** How distance is measured. */
+  readonly metric: Metric
+  /** The absolute path it was opened at, or `':memory:'`. */
+  readonly path: string
+  /** Whether `close` has been called. */
+  readonly closed: boolean
+
+  /**
+   * Adds a row. Committed when the promise resolves.
+   *
+   * Rejects with `ID_EXISTS`, `DIMENSION_MISMATCH`, `PAYLOAD_TOO_LARGE`, or `INVALID_ARGUMENT` (not an id, a
+   * number that is not finite, the zero vector under cosine, a payload that is not a JSON object).
+   *
+   * ```ts
+   * await db.insert(1, vector, { title: 'Alien', year: 1979 })
+   * ```
+   */
+  insert(id: Id, vector: Vector, payload?: P | null): Promise<void>
+
+  /**
+   * Adds a row, or replaces its vector and, if one is given, its payload. Rejects as `insert` does, save `ID_EXISTS`.
+   *
+   * ```ts
+   * await db.upsert('note-1', await embed('call the plumber'))
+   * ```
+   */
+  upsert(id: Id, vector: Vector, payload?: P | null): Promise<void>
+
+  /**
+   * Adds many rows, all or none, on all threads: much faster than a loop of `insert`.
+   *
+   * Rejects as `insert` does, naming the row, and with `ABORTED`. A repeated id among `ids` is `ID_EXISTS`.
+   *
+   * ```ts
+   * const { count, firstId } = await db.insertMany({ vectors: new Float32Array(1000 * db.dim).fill(1) })
+   * ```
+   */
+  insertMany(rows: Rows<P>, options?: WriteManyOptions): Promise<Written>
+
+  /** `insertMany` for rows that may be there already: replaces vectors, and payloads where given. */
+  upsertMany(rows: Rows<P>, options?: WriteManyOptions): Promise<Written>
+
+  /**
+   * Replaces a row's vector and keeps its payload. Rejects with `NOT_FOUND`, and as `insert` does for the vector.
+   *
+   * ```ts
+   * await db.update(1, betterVector)
+   * ```
+   */
+  update(id: Id, vector: Vector): Promise<void>
+
+  /**
+   * Removes a row. Resolves to whether it was there.
+   *
+   * ```ts
+   * if (!(await db.delete(1))) console.log('was not there')
+   * ```
+   */
+  delete(id: Id): Promise<boolean>
+
+  /** Removes rows in one commit. Resolves to how many of them were there. */
+  deleteMany(ids: readonly Id[] | BigUint64Array | Uint32Array): Promise<number>
+
+  /** Rejects with `UNSUPPORTED`: comes with a later version. */
+  deleteWhere(filter: object): Promise<never>
+
+  /** Rejects with `UNSUPPORTED`: comes with a later version. */
+  bulkBuild(vectors: Vectors, options?: object): Promise<never>
+
+  /** Rejects with `UNSUPPORTED`: comes with a later version. */
+  compact(): Promise<never>
+
+  /** Whether a row is there. */
+  has(id: Id): Promise<boolean>
+
+  /**
+   * A whole row, `undefined` where there is none. The vector holds exactly the 32-bit floats that went in.
+   *
+   * ```ts
+   * const row = await db.get(1)
+   * console.log(row?.payload?.title)
+   * ```
+   */
+  get(id: Id): Promise<Row<P> | undefined>
+
+  /** Whole rows in the order of `ids`, `undefined` for each that is not there. */
+  getMany(ids: readonly Id[] | BigUint64Array | Uint32Array): Promise<(Row<P> | undefined)[]>
+
+  /** A row's payload: `null` for a row without one, `undefined` for no such row. */
+  getPayload(id: Id): Promise<P | null | undefined>
+
+  /**
+   * Replaces a row's payload; `null` removes it. Rejects with `NOT_FOUND`, `PAYLOAD_TOO_LARGE`, `INVALID_ARGUMENT`.
+   *
+   * ```ts
+   * await db.setPayload(1, { title: 'Alien', seen: true })
+   * ```
+   */
+  setPayload(id: Id, payload: P | null): Promise<void>
+
+  /**
+   * Merges a patch into a row's payload (RFC 7396): members replace, `null` removes, objects merge deeply.
+   * Rejects as `setPayload` does.
+   *
+   * ```ts
+   * await db.mergePayload(1, { seen: true, draft: null })
+   * ```
+   */
+  mergePayload(id: Id, patch: { [K in keyof P]?: unknown } | Payload): Promise<void>
+
+  /**
+   * The `k` nearest rows, nearest first: ids and exact distances.
+   *
+   * Rejects with `DIMENSION_MISMATCH`, `INVALID_ARGUMENT`, `ABORTED`.
+   *
+   * ```ts
+   * const hits = await db.searchKnn(query, { k: 10, efSearch: 128 })
+   * ```
+   */
+  searchKnn(query: Vector, options?: SearchKnnOptions): Promise<Hit<P>[]>
+
+  /**
+   * The `k` nearest rows, nearest first, with the columns of `include`. Rejects as `searchKnn` does.
+   *
+   * ```ts
+   * const page2 = await db.search(query, { k: 10, offset: 10, include: ['payload'], maxDistance: 0.4 })
+   * ```
+   */
+  search<C extends Column = never>(query: Vector, options?: SearchOptions<C>): Promise<Hit<P, C>[]>
+
+  /**
+   * One list of hits per query, on all threads. Rejects as `searchKnn` does.
+   *
+   * ```ts
+   * const lists = await db.searchMany(queries, { k: 5 }) // queries: Float32Array of q * dim
+   * ```
+   */
+  searchMany<C extends Column = never>(queries: Vectors, options?: SearchOptions<C>): Promise<Hit<P, C>[][]>
+
+  /** How many rows there are. */
+  count(): Promise<number>
+
+  /**
+   * All rows, in no set order, as they were when the iteration began: rows deleted since still come, rows added
+   * since do not. Leaving the loop early lets go of the snapshot. Ends with `CLOSED` if the database is closed
+   * meanwhile, with `ABORTED` by its signal.
+   *
+   * ```ts
+   * for await (const { id, payload } of db.scan({ include: ['payload'] })) console.log(id, payload)
+   * ```
+   */
+  scan<C extends Column = never>(options?: ScanOptions<C>): AsyncGenerator<Scanned<P, C>, void, undefined>
+
+  /** Rows, memory by use, bytes on disk. */
+  stats(): Promise<Stats>
+
+  /** Makes all earlier writes survive power loss. */
+  flush(): Promise<void>
+
+  /**
+   * Reads everything and reports what is damaged. Takes time in proportion to the database. Rejects with `ABORTED`.
+   *
+   * ```ts
+   * const { ok, problems } = await db.check()
+   * ```
+   */
+  check(options?: SignalOptions): Promise<CheckReport>
+
+  /**
+   * Finishes all calls made so far, flushes, and lets the files go. Later calls reject with `CLOSED`; closing
+   * again gives the same promise. Leaving the process without it loses nothing.
+   */
+  close(): Promise<void>
+
+  /** `close`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>
+}

@@ -1,0 +1,110 @@
+'use strict'
+
+const { resolve } = require('node:path')
+const { fileURLToPath } = require('node:url')
+const { boolean, checkOptions, integer, oneOf } = require('./arguments.cjs')
+const { AsteroidError, invalid, show } = require('./errors.cjs')
+
+const OPTIONS = [
+  'dim',
+  'metric',
+  'm',
+  'mMax',
+  'mMax0',
+  'efConstruction',
+  'vectorStorageType',
+  'pagedMaxCachedPages',
+  'reinit',
+  'vectorFilePath',
+  'cacheBytes',
+  'durability',
+  'storage',
+  'linkPolicy',
+  'quantization',
+  'readOnly',
+  'seed',
+  'threads',
+]
+const MEMORY = ':memory:'
+const MAX_U32 = 2 ** 32 - 1
+
+function checkPath(path, name) {
+  let text = path
+  if (path instanceof URL) {
+    if (path.protocol !== 'file:') throw invalid(`${name} must be a file: URL, not ${show(path.href)}`)
+    text = fileURLToPath(path)
+  }
+  if (typeof text !== 'string' || text === '') {
+    throw invalid(`${name} must be a path (a string that is not empty, or a file: URL), not ${show(path)}`)
+  }
+  if (text.includes('\0') || !text.isWellFormed()) throw invalid(`${name} ${show(text)} is not a valid path`)
+  return text
+}
+
+function checkSeed(seed) {
+  if (seed === undefined) return undefined
+  if (typeof seed === 'bigint' && seed >= 0n && seed < 1n << 64n) return seed
+  if (Number.isSafeInteger(seed) && seed >= 0) return BigInt(seed)
+  throw invalid(
+    `seed must be an integer from 0 to 2^53 - 1 or a bigint from 0 to 2^64 - 1, not ${show(seed)}`,
+  )
+}
+
+function checkStorage(storage, memory) {
+  oneOf(storage, 'storage', ['redb', 'rocksdb', 'memory'])
+  if (storage === undefined) return undefined
+  if (memory !== (storage === 'memory')) {
+    throw invalid(
+      memory
+        ? `storage '${storage}' needs a directory: give a path instead of '${MEMORY}'`
+        : `storage 'memory' keeps nothing on disk: open '${MEMORY}' instead of a path`,
+    )
+  }
+  return storage
+}
+
+/** The arguments of `open`, as the addon takes them. Ranges with a meaning are the engine's to check. */
+function checkOpen(path, options) {
+  const text = checkPath(path, 'path')
+  const memory = text === MEMORY
+  const given = checkOptions(options, OPTIONS, 'open')
+  const count = (name) => integer(given[name], name, 0, MAX_U32)
+  oneOf(given.vectorStorageType, 'vectorStorageType', [0, 1])
+  if (given.quantization !== undefined && given.quantization !== 'none') {
+    if (typeof given.quantization !== 'string') {
+      throw invalid(`quantization must be 'none', not ${show(given.quantization)}`)
+    }
+    throw new AsteroidError(
+      'UNSUPPORTED',
+      `quantization ${show(given.quantization)} comes with a later version of asteroid-db: leave it out or give 'none'`,
+    )
+  }
+  if (boolean(given.reinit, 'reinit') && boolean(given.readOnly, 'readOnly')) {
+    throw invalid('reinit deletes what is there, which readOnly forbids: give one of them')
+  }
+  return {
+    path: memory ? MEMORY : resolve(text),
+    vectorFilePath:
+      given.vectorFilePath === undefined
+        ? undefined
+        : resolve(checkPath(given.vectorFilePath, 'vectorFilePath')),
+    dim: count('dim'),
+    metric: oneOf(given.metric, 'metric', ['l2', 'cosine', 'dot']),
+    m: count('m'),
+    mMax: count('mMax'),
+    mMax0: count('mMax0'),
+    efConstruction: count('efConstruction'),
+    vectorStorageType: given.vectorStorageType,
+    pagedMaxCachedPages: count('pagedMaxCachedPages'),
+    reinit: given.reinit,
+    cacheBytes: integer(given.cacheBytes, 'cacheBytes', 0, Number.MAX_SAFE_INTEGER),
+    durability: oneOf(given.durability, 'durability', ['buffered', 'sync']),
+    storage: checkStorage(given.storage, memory),
+    linkPolicy: oneOf(given.linkPolicy, 'linkPolicy', ['eager', 'lazy', 'adaptive']),
+    readOnly: boolean(given.readOnly, 'readOnly'),
+    seed: checkSeed(given.seed),
+    threads: integer(given.threads, 'threads', 1, 1024),
+  }
+}
+
+module.exports = { checkOpen }

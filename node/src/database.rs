@@ -1,0 +1,413 @@
+//! The native side of an open database: one method per call of the facade, each returning a promise.
+
+use crate::convert::{IdIn, SearchArgs, hit_lists_out, hits_out, id_in, id_out, rows_out, some_rows_out};
+use crate::handle::Handle;
+use crate::open::Facts;
+use crate::pool::Readers;
+use crate::reply::{Raw, nothing, promise, to_napi, value};
+use crate::signal::{AbortFlag, Watch};
+use crate::stage::Stage;
+use asteroid_core::{CheckReport, Include, Inserted, Mode, Result, Rows, Snapshot, Stats};
+use napi::Env;
+use napi::bindgen_prelude::{FnArgs, Function, Object};
+use napi_derive::napi;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Queries of a `searchMany` that go to the engine at a time: between two such runs other long calls get
+/// their turn on the threads.
+const QUERIES_PER_RUN: usize = 256;
+
+const WHOLE: Include = Include { payload: true, vector: true };
+
+/// An open database. Dropped without `close`, it finishes its queued writes and lets go of its files.
+#[napi]
+pub struct Database {
+    handle: Arc<Handle>,
+    facts: Facts,
+}
+
+type Promised<'env> = napi::Result<Object<'env>>;
+
+fn checked<T>(result: Result<T>) -> napi::Result<T> {
+    result.map_err(|error| to_napi(&error))
+}
+
+fn mode(upsert: bool) -> Mode {
+    if upsert { Mode::Upsert } else { Mode::Insert }
+}
+
+impl Database {
+    pub(crate) fn new(handle: Arc<Handle>, facts: Facts) -> Self {
+        Database { handle, facts }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The last reference must not go on the main thread: letting go of the files may take a while.
+        let handle = Arc::clone(&self.handle);
+        self.handle.queue(move || drop(handle));
+    }
+}
+
+#[napi]
+impl Database {
+    /// Numbers per vector.
+    #[napi(getter)]
+    pub fn dim(&self) -> u32 {
+        self.facts.dim
+    }
+
+    /// The metric's name.
+    #[napi(getter)]
+    pub fn metric(&self) -> &'static str {
+        self.facts.metric.name()
+    }
+
+    /// The store's name.
+    #[napi(getter)]
+    pub fn storage(&self) -> &'static str {
+        self.facts.kind.name()
+    }
+
+    /// Writes one row.
+    #[napi]
+    pub fn insert<'env>(
+        &self,
+        env: &'env Env,
+        upsert: bool,
+        id: IdIn,
+        vector: &[f32],
+        payload: Option<String>,
+    ) -> Promised<'env> {
+        let id = checked(id_in(id))?;
+        let vector = vector.to_vec();
+        let (pending, promised) = promise(env)?;
+        let work = move |_: &Handle, index: &asteroid_core::Index| {
+            index.insert(&id, &vector, payload.as_deref(), mode(upsert))
+        };
+        self.handle.write(false, pending, work, nothing);
+        Ok(promised)
+    }
+
+    /// Takes its place among the writes now, waits there for `stage`, then writes all of its rows or none.
+    #[napi]
+    pub fn insert_many<'env>(
+        &self,
+        env: &'env Env,
+        upsert: bool,
+        stage: &Stage,
+        abort: Option<&AbortFlag>,
+        progress: Option<Function<'env, FnArgs<(f64, f64)>, ()>>,
+    ) -> Promised<'env> {
+        let watch = Watch::new(abort, progress)?;
+        let staged = stage.staged();
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            let mut columns = staged.take(handle, &watch)?;
+            let vectors = columns.take_vectors();
+            let payloads = columns.take_payloads();
+            let rows = Rows { ids: columns.ids.as_deref(), vectors: &vectors, payloads: &payloads };
+            watch.control(handle, |control| index.insert_many(rows, mode(upsert), &Readers, control))
+        };
+        self.handle.write(true, pending, work, |env, inserted: Inserted| {
+            let mut out = Object::new(env)?;
+            out.set("count", inserted.count as f64)?;
+            if let Some(first) = inserted.first_id {
+                out.set("firstId", id_out(&first.into()))?;
+            }
+            value(env, out)
+        });
+        Ok(promised)
+    }
+
+    /// Replaces a vector.
+    #[napi]
+    pub fn update<'env>(&self, env: &'env Env, id: IdIn, vector: &[f32]) -> Promised<'env> {
+        let id = checked(id_in(id))?;
+        let vector = vector.to_vec();
+        let (pending, promised) = promise(env)?;
+        self.handle.write(false, pending, move |_, index| index.update(&id, &vector), nothing);
+        Ok(promised)
+    }
+
+    /// Removes one row; true if it was there.
+    #[napi]
+    pub fn delete<'env>(&self, env: &'env Env, id: IdIn) -> Promised<'env> {
+        let id = checked(id_in(id))?;
+        let (pending, promised) = promise(env)?;
+        self.handle.write(false, pending, move |_, index| index.delete(&id), value);
+        Ok(promised)
+    }
+
+    /// Takes its place among the writes now, waits there for the ids on `stage`, then removes those rows; the
+    /// number of them that were there.
+    #[napi]
+    pub fn delete_many<'env>(&self, env: &'env Env, stage: &Stage) -> Promised<'env> {
+        let (pending, promised) = promise(env)?;
+        let staged = stage.staged();
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            let columns = staged.take(handle, &Watch::default())?;
+            index.delete_many(&columns.ids.unwrap_or_default())
+        };
+        self.handle.write(true, pending, work, |env, n| value(env, n as f64));
+        Ok(promised)
+    }
+
+    /// Replaces or removes a payload.
+    #[napi]
+    pub fn set_payload<'env>(&self, env: &'env Env, id: IdIn, payload: Option<String>) -> Promised<'env> {
+        let id = checked(id_in(id))?;
+        let (pending, promised) = promise(env)?;
+        let work = move |_: &Handle, index: &asteroid_core::Index| index.set_payload(&id, payload.as_deref());
+        self.handle.write(false, pending, work, nothing);
+        Ok(promised)
+    }
+
+    /// Merges a patch into a payload.
+    #[napi]
+    pub fn merge_payload<'env>(&self, env: &'env Env, id: IdIn, patch: String) -> Promised<'env> {
+        let id = checked(id_in(id))?;
+        let (pending, promised) = promise(env)?;
+        self.handle.write(false, pending, move |_, index| index.merge_payload(&id, &patch), nothing);
+        Ok(promised)
+    }
+
+    /// A payload text, null for none, undefined for no such row.
+    #[napi]
+    pub fn get_payload<'env>(&self, env: &'env Env, id: IdIn) -> Promised<'env> {
+        let id = checked(id_in(id))?;
+        let (pending, promised) = promise(env)?;
+        self.handle.read(
+            false,
+            pending,
+            move |_, index| index.get_payload(&id),
+            |env, found| match found {
+                Some(payload) => value(env, payload),
+                None => value(env, ()),
+            },
+        );
+        Ok(promised)
+    }
+
+    /// Whether a row is there.
+    #[napi]
+    pub fn has<'env>(&self, env: &'env Env, id: IdIn) -> Promised<'env> {
+        let id = checked(id_in(id))?;
+        let (pending, promised) = promise(env)?;
+        let work =
+            move |_: &Handle, index: &asteroid_core::Index| Ok(index.get(&id, Include::default())?.is_some());
+        self.handle.read(false, pending, work, value);
+        Ok(promised)
+    }
+
+    /// One row by id, whole, as columns.
+    #[napi]
+    pub fn get<'env>(&self, env: &'env Env, id: IdIn) -> Promised<'env> {
+        let id = checked(id_in(id))?;
+        let (pending, promised) = promise(env)?;
+        let work = move |_: &Handle, index: &asteroid_core::Index| Ok(vec![index.get(&id, WHOLE)?]);
+        self.handle.read(false, pending, work, |env, rows| some_rows_out(env, rows, WHOLE));
+        Ok(promised)
+    }
+
+    /// Rows by the ids on `stage`, whole, as columns.
+    #[napi]
+    pub fn get_many<'env>(&self, env: &'env Env, stage: &Stage) -> Promised<'env> {
+        let staged = stage.staged();
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            let columns = staged.take(handle, &Watch::default())?;
+            index.get_many(&columns.ids.unwrap_or_default(), WHOLE)
+        };
+        self.handle.read(true, pending, work, |env, rows| some_rows_out(env, rows, WHOLE));
+        Ok(promised)
+    }
+
+    /// The nearest rows, as columns.
+    #[napi]
+    pub fn search<'env>(
+        &self,
+        env: &'env Env,
+        query: &[f32],
+        args: SearchArgs,
+        abort: Option<&AbortFlag>,
+    ) -> Promised<'env> {
+        let watch = Watch::new(abort, None)?;
+        let query = query.to_vec();
+        let params = args.params();
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            watch.control(handle, |control| index.search(&query, &params, control))
+        };
+        self.handle.read(false, pending, work, move |env, hits| hits_out(env, &hits, params.include));
+        Ok(promised)
+    }
+
+    /// The nearest rows of each staged query, as columns.
+    #[napi]
+    pub fn search_many<'env>(
+        &self,
+        env: &'env Env,
+        stage: &Stage,
+        args: SearchArgs,
+        abort: Option<&AbortFlag>,
+    ) -> Promised<'env> {
+        let watch = Watch::new(abort, None)?;
+        let staged = stage.staged();
+        let params = args.params();
+        let dim = self.facts.dim as usize;
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            let queries = staged.take(handle, &watch)?.take_vectors();
+            watch.control(handle, |control| {
+                let mut lists = Vec::with_capacity(queries.len() / dim);
+                for run in queries.chunks(dim * QUERIES_PER_RUN) {
+                    lists.append(&mut index.search_many(run, &params, &Readers, control)?);
+                }
+                Ok(lists)
+            })
+        };
+        self.handle.read(true, pending, work, move |env, lists| hit_lists_out(env, lists, params.include));
+        Ok(promised)
+    }
+
+    /// The number of rows.
+    #[napi]
+    pub fn count<'env>(&self, env: &'env Env) -> Promised<'env> {
+        let (pending, promised) = promise(env)?;
+        self.handle.read(false, pending, |_, index| index.count(), |env, n| value(env, n as f64));
+        Ok(promised)
+    }
+
+    /// A [`Scan`] over the rows committed now.
+    #[napi]
+    pub fn scan<'env>(&self, env: &'env Env, payload: bool, vector: bool) -> Promised<'env> {
+        let (pending, promised) = promise(env)?;
+        let handle = Arc::clone(&self.handle);
+        let include = Include { payload, vector };
+        self.handle.read(
+            false,
+            pending,
+            |_, index| index.snapshot(),
+            move |env, snapshot| {
+                let at = Some((snapshot, 0));
+                value(env, Scan { handle, include, at: Arc::new(Mutex::new(at)) })
+            },
+        );
+        Ok(promised)
+    }
+
+    /// Figures about the database.
+    #[napi]
+    pub fn stats<'env>(&self, env: &'env Env) -> Promised<'env> {
+        let (pending, promised) = promise(env)?;
+        self.handle.read(false, pending, |_, index| index.stats(), stats_out);
+        Ok(promised)
+    }
+
+    /// Makes earlier writes durable.
+    #[napi]
+    pub fn flush<'env>(&self, env: &'env Env) -> Promised<'env> {
+        let (pending, promised) = promise(env)?;
+        self.handle.write(true, pending, |_, index| index.flush(), nothing);
+        Ok(promised)
+    }
+
+    /// Walks everything.
+    #[napi]
+    pub fn check<'env>(&self, env: &'env Env, abort: Option<&AbortFlag>) -> Promised<'env> {
+        let watch = Watch::new(abort, None)?;
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            watch.control(handle, |control| index.check(control))
+        };
+        self.handle.read(true, pending, work, |env, report| report_out(env, &report));
+        Ok(promised)
+    }
+
+    /// Waits for queued writes and reads in flight, then closes.
+    #[napi]
+    pub fn close<'env>(&self, env: &'env Env) -> Promised<'env> {
+        let (pending, promised) = promise(env)?;
+        let handle = Arc::clone(&self.handle);
+        self.handle.queue(move || pending.settle_with(move || handle.close(), nothing));
+        Ok(promised)
+    }
+}
+
+/// A walk over the rows of a frozen snapshot.
+#[napi]
+pub struct Scan {
+    handle: Arc<Handle>,
+    include: Include,
+    at: Arc<Mutex<Option<(Snapshot, u32)>>>,
+}
+
+#[napi]
+impl Scan {
+    /// The next rows, at most `limit`, as columns; null at the end.
+    #[napi]
+    pub fn next<'env>(&self, env: &'env Env, limit: u32) -> Promised<'env> {
+        let (pending, promised) = promise(env)?;
+        let include = self.include;
+        let at = Arc::clone(&self.at);
+        let work = move |_: &Handle, index: &asteroid_core::Index| {
+            let mut at = at.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some((snapshot, cursor)) = &*at else { return Ok(None) };
+            let (rows, next) = index.scan(snapshot, *cursor, limit as usize, include)?;
+            *at = next.and_then(|cursor| at.take().map(|(snapshot, _)| (snapshot, cursor)));
+            Ok(Some(rows))
+        };
+        self.handle.read(false, pending, work, move |env, rows| match rows {
+            Some(rows) => rows_out(env, &rows, include, None),
+            None => value(env, napi::bindgen_prelude::Null),
+        });
+        Ok(promised)
+    }
+
+    /// Lets go of the snapshot.
+    #[napi]
+    pub fn release(&self) {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+fn stats_out(env: &Env, stats: Stats) -> napi::Result<Raw> {
+    let mut out = Object::new(env)?;
+    for (name, figure) in [
+        ("rows", stats.rows),
+        ("tombstones", stats.tombstones),
+        ("cacheBytes", stats.cache_bytes),
+        ("adjacencyBytes", stats.adjacency_bytes),
+        ("vectorBytes", stats.vector_bytes),
+        ("kvBytes", stats.kv_bytes),
+        ("upperBytes", stats.upper_bytes),
+        ("tableBytes", stats.table_bytes),
+        ("vectorFileBytes", stats.vector_file_bytes),
+        ("kvFileBytes", stats.kv_file_bytes),
+        ("journalBytes", stats.journal_bytes),
+    ] {
+        out.set(name, figure as f64)?;
+    }
+    value(env, out)
+}
+
+fn report_out(env: &Env, report: &CheckReport) -> napi::Result<Raw> {
+    let mut problems = Vec::with_capacity(report.problems.len());
+    for problem in &report.problems {
+        let mut out = Object::new(env)?;
+        out.set("kind", problem.kind)?;
+        out.set("detail", problem.detail.as_str())?;
+        if let Some(id) = &problem.id {
+            out.set("id", id_out(id))?;
+        }
+        problems.push(out);
+    }
+    let mut out = Object::new(env)?;
+    out.set("ok", report.problems.is_empty())?;
+    out.set("rows", report.rows as f64)?;
+    out.set("links", report.links as f64)?;
+    out.set("problems", problems)?;
+    value(env, out)
+}

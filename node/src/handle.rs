@@ -1,0 +1,208 @@
+//! One open database as the addon holds it: its writer thread, its reads in flight, its end.
+
+use crate::reply::{Pending, Raw, closed, guarded};
+use crate::writer::{Job, Unsettled, run_queue};
+use crate::{pool, teardown};
+use asteroid_core::{Code, Error, Index, Result};
+use asteroid_native_storage::Database as Opened;
+use napi::Env;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Longest that the end of an environment waits for reads that were told to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Shared by the JavaScript object, the jobs in flight and the teardown hook.
+pub(crate) struct Handle {
+    database: Mutex<Option<Arc<Opened>>>,
+    /// Writes resolve when they survive power loss.
+    sync: bool,
+    writes: Mutex<Option<Sender<Job>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    reads: Mutex<usize>,
+    no_reads: Condvar,
+    stopping: Arc<AtomicBool>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Handle {
+    /// A handle with its writer thread but no database yet. The environment's end will stop it.
+    pub(crate) fn start(env: &Env, sync: bool) -> napi::Result<Arc<Handle>> {
+        let (writes, queue) = channel::<Job>();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stopping);
+        let writer = std::thread::Builder::new()
+            .name("asteroid-write".into())
+            .spawn(move || run_queue(&queue, &seen))
+            .map_err(|error| {
+                crate::reply::to_napi(&Error::io(
+                    "the system refused a thread for the database's writer",
+                    error,
+                ))
+            })?;
+        let handle = Arc::new(Handle {
+            database: Mutex::new(None),
+            sync,
+            writes: Mutex::new(Some(writes)),
+            writer: Mutex::new(Some(writer)),
+            reads: Mutex::new(0),
+            no_reads: Condvar::new(),
+            stopping,
+        });
+        teardown::watch(env, &handle)?;
+        Ok(handle)
+    }
+
+    /// Whether the environment is going away.
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Makes the database available to calls.
+    pub(crate) fn set(&self, database: Opened) {
+        *lock(&self.database) = Some(Arc::new(database));
+    }
+
+    /// The database, or `CLOSED`.
+    pub(crate) fn database(&self) -> Result<Arc<Opened>> {
+        lock(&self.database).clone().ok_or_else(closed)
+    }
+
+    /// Queues a job on the writer thread, behind all earlier ones. Dropped where the writer has ended.
+    pub(crate) fn queue(&self, job: impl FnOnce() + Send + 'static) {
+        let run = Box::new(move || {
+            job();
+            None
+        });
+        self.send(Job { run, long: true });
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(writes) = &*lock(&self.writes) {
+            let _ = writes.send(job);
+        }
+    }
+
+    /// Queues a write; `long` for one that runs for more than milliseconds.
+    pub(crate) fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        long: bool,
+        pending: Pending,
+        work: impl FnOnce(&Handle, &Index) -> Result<T> + Send + 'static,
+        reply: impl FnOnce(&Env, T) -> napi::Result<Raw> + Send + 'static,
+    ) {
+        let handle = Arc::clone(self);
+        let run = move || -> Option<Unsettled> {
+            match guarded(|| work(&handle, &handle.database()?.index)) {
+                Err(error) => pending.reject(&error),
+                Ok(value) if !handle.sync => pending.resolve(value, reply),
+                Ok(value) => {
+                    let settle = Box::new(move |synced: std::result::Result<(), &Error>| match synced {
+                        Ok(()) => pending.resolve(value, reply),
+                        Err(error) => pending.reject(error),
+                    });
+                    return Some(Unsettled { handle, settle });
+                }
+            }
+            None
+        };
+        self.send(Job { run: Box::new(run), long });
+    }
+
+    /// Queues a read on the shared threads; `long` for one that runs for more than milliseconds.
+    pub(crate) fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        long: bool,
+        pending: Pending,
+        work: impl FnOnce(&Handle, &Index) -> Result<T> + Send + 'static,
+        reply: impl FnOnce(&Env, T) -> napi::Result<Raw> + Send + 'static,
+    ) {
+        let database = match self.database() {
+            Ok(database) => database,
+            Err(error) => return pending.reject(&error),
+        };
+        let guard = ReadGuard::new(self);
+        let job = move || {
+            // The guard and the database go before the promise settles: a `close` may wait for them.
+            let work = move || {
+                let outcome = work(&guard.0, &database.index);
+                drop(database);
+                drop(guard);
+                outcome
+            };
+            pending.settle_with(work, reply);
+        };
+        if long { pool::long(job) } else { pool::read(job) }
+    }
+
+    fn wait_for_reads(&self, patience: Option<Duration>) {
+        let until = patience.map(|patience| Instant::now() + patience);
+        let mut reads = lock(&self.reads);
+        while *reads > 0 {
+            let left =
+                until.map_or(Duration::from_secs(3600), |t| t.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return;
+            }
+            reads = self.no_reads.wait_timeout(reads, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Closes: for the writer thread, as its last job. Waits for the reads in flight.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.wait_for_reads(None);
+        let database = lock(&self.database).take();
+        lock(&self.writes).take();
+        match database {
+            Some(database) => {
+                let closed = database.index.close();
+                // Files and lock are released with the last reference, which is this one.
+                match Arc::try_unwrap(database) {
+                    Ok(database) => drop(database),
+                    Err(_) => {
+                        return closed
+                            .and(Err(Error::new(Code::Internal, "a read outlived the wait for it")));
+                    }
+                }
+                closed
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The environment ends: running calls stop at their next safe point, queued ones never start. What
+    /// was acknowledged is in the journal, so nothing needs to be written here.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.queue(|| {});
+        lock(&self.writes).take();
+        let writer = lock(&self.writer).take();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+        self.wait_for_reads(Some(PATIENCE));
+        lock(&self.database).take();
+    }
+}
+
+struct ReadGuard(Arc<Handle>);
+
+impl ReadGuard {
+    fn new(handle: &Arc<Handle>) -> ReadGuard {
+        *lock(&handle.reads) += 1;
+        ReadGuard(Arc::clone(handle))
+    }
+}
+
+impl Drop for ReadGuard {
+    fn drop(&mut self) {
+        *lock(&self.0.reads) -= 1;
+        self.0.no_reads.notify_all();
+    }
+}

@@ -1,0 +1,95 @@
+//! How a running call hears of an abort and tells of its progress.
+
+use crate::handle::Handle;
+use asteroid_core::Control;
+use napi::Status;
+use napi::bindgen_prelude::{FnArgs, Function};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi_derive::napi;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Set from JavaScript when a call's `AbortSignal` fires.
+#[napi]
+#[derive(Default)]
+pub struct AbortFlag(Arc<AtomicBool>);
+
+#[napi]
+impl AbortFlag {
+    /// A flag that is not set.
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        AbortFlag::default()
+    }
+
+    /// Sets it, for good.
+    #[napi]
+    pub fn abort(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+type Args = FnArgs<(f64, f64)>;
+// Weak: a progress callback alone does not keep the process alive. The pending promise does.
+type Callback = ThreadsafeFunction<Args, (), Args, Status, false, true>;
+
+const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
+
+struct Progress {
+    callback: Callback,
+    next: Mutex<Instant>,
+}
+
+/// What one call listens to and reports to; by default, to nobody.
+#[derive(Default)]
+pub(crate) struct Watch {
+    abort: Option<Arc<AtomicBool>>,
+    progress: Option<Progress>,
+}
+
+impl Watch {
+    /// For a call with these optional arguments.
+    pub(crate) fn new(
+        abort: Option<&AbortFlag>,
+        progress: Option<Function<'_, Args, ()>>,
+    ) -> napi::Result<Watch> {
+        let progress = match progress {
+            Some(function) => {
+                let callback =
+                    function.build_threadsafe_function().callee_handled::<false>().weak::<true>().build()?;
+                Some(Progress { callback, next: Mutex::new(Instant::now() + BETWEEN_REPORTS) })
+            }
+            None => None,
+        };
+        Ok(Watch { abort: abort.map(|flag| Arc::clone(&flag.0)), progress })
+    }
+
+    /// Whether the call should end: its signal fired, or the environment that asked goes away.
+    pub(crate) fn cancelled(&self, handle: &Handle) -> bool {
+        handle.stopping() || self.abort.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
+    }
+
+    /// Tells JavaScript, at most 20 times a second. The facade itself reports the end.
+    pub(crate) fn report(&self, done: u64, total: u64) {
+        let Some(progress) = &self.progress else { return };
+        let now = Instant::now();
+        {
+            let mut next = progress.next.lock().unwrap_or_else(PoisonError::into_inner);
+            if now < *next {
+                return;
+            }
+            *next = now + BETWEEN_REPORTS;
+        }
+        let args = FnArgs::from((done as f64, total as f64));
+        progress.callback.call(args, ThreadsafeFunctionCallMode::NonBlocking);
+    }
+
+    /// Runs `work` under a [`Control`] that asks and tells this watch.
+    pub(crate) fn control<T>(&self, handle: &Handle, work: impl FnOnce(&Control<'_>) -> T) -> T {
+        work(&Control {
+            cancelled: &|| self.cancelled(handle),
+            progress: &|done, total| self.report(done, total),
+        })
+    }
+}

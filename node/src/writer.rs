@@ -1,0 +1,71 @@
+//! The writer thread of an open database: its queue, and the syncs that writes share.
+
+use crate::handle::Handle;
+use crate::reply::guarded;
+use asteroid_core::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// Most writes that share one sync, and the longest that the first of them waits for others.
+const SHARED_WRITES: usize = 256;
+const SHARED_WAIT: Duration = Duration::from_millis(5);
+
+/// A job of the writer thread.
+pub(crate) struct Job {
+    /// Does the work, and settles its promise or leaves that for after the next sync.
+    pub(crate) run: Box<dyn FnOnce() -> Option<Unsettled> + Send>,
+    /// It may run for long: writes that wait for a sync do not wait for it.
+    pub(crate) long: bool,
+}
+
+/// Settles a promise, given how the sync went.
+type Settle = Box<dyn FnOnce(Result<(), &Error>) + Send>;
+
+/// A write that was made and whose promise waits for it to survive power loss.
+pub(crate) struct Unsettled {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) settle: Settle,
+}
+
+/// Runs jobs in their order until the last sender or the environment is gone.
+pub(crate) fn run_queue(queue: &Receiver<Job>, stopping: &AtomicBool) {
+    let mut waiting: Vec<Unsettled> = Vec::new();
+    let mut since = Instant::now();
+    loop {
+        let job = if waiting.is_empty() { queue.recv().ok() } else { queue.try_recv().ok() };
+        if stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(job) = job else {
+            if waiting.is_empty() {
+                return;
+            }
+            sync(&mut waiting);
+            continue;
+        };
+        if job.long {
+            sync(&mut waiting);
+        }
+        if waiting.is_empty() {
+            since = Instant::now();
+        }
+        // Jobs guard themselves; this keeps the writer alive if one slips.
+        waiting.extend(catch_unwind(AssertUnwindSafe(job.run)).ok().flatten());
+        if waiting.len() >= SHARED_WRITES || since.elapsed() >= SHARED_WAIT {
+            sync(&mut waiting);
+        }
+    }
+}
+
+/// One sync for all that wait.
+fn sync(waiting: &mut Vec<Unsettled>) {
+    let Some(first) = waiting.first() else { return };
+    let synced = guarded(|| first.handle.database()?.index.flush());
+    for Unsettled { handle, settle } in waiting.drain(..) {
+        settle(synced.as_ref().copied());
+        drop(handle);
+    }
+}

@@ -1,0 +1,100 @@
+// What the tests of the addon share: places on disk, replayable randomness, and what a rejection must be.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { AsteroidError, open } from 'asteroid-db'
+
+/** A directory that is gone after the test. */
+export function place(t) {
+  const dir = mkdtempSync(join(tmpdir(), 'asteroid-test-'))
+  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  return join(dir, 'db')
+}
+
+/** An open database, closed and checked after the test. */
+export async function database(t, options, path = ':memory:') {
+  const db = await open(path, { dim: 4, ...options })
+  t.after(async () => {
+    if (db.closed) return
+    const report = await db.check()
+    await db.close()
+    assert.deepEqual(report.problems, [])
+  })
+  return db
+}
+
+/** Asserts that a call rejects, not throws, with an `AsteroidError` of this code; gives the error. */
+export async function rejects(code, call, message = /./) {
+  let promise
+  assert.doesNotThrow(() => {
+    promise = call()
+  }, 'the call threw instead of rejecting')
+  const error = await promise.then(
+    (value) => assert.fail(`resolved to ${String(value)} instead of rejecting with ${code}`),
+    (error) => error,
+  )
+  assert.ok(error instanceof AsteroidError, `rejected with ${error?.stack ?? error}`)
+  assert.equal(error.code, code, error.stack)
+  assert.match(error.message, message)
+  return error
+}
+
+/** Random numbers that replay: the seed is printed, and ASTEROID_SEED sets it. */
+export function random(t) {
+  const seed = Number(process.env.ASTEROID_SEED ?? Math.floor(Math.random() * 2 ** 31))
+  t.diagnostic(`ASTEROID_SEED=${seed}`)
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let x = Math.imul(state ^ (state >>> 15), state | 1)
+    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** `n * dim` random numbers from -1 to 1. */
+export function vectors(next, n, dim) {
+  return Float32Array.from({ length: n * dim }, () => next() * 2 - 1)
+}
+
+const root = fileURLToPath(new URL('../../..', import.meta.url))
+
+/** Runs code as a program of its own, with `open` and `path` at hand: its exit code, signal and output. */
+export function program(path, code, { args = [], timeoutMs = 60_000 } = {}) {
+  const source = `import { open, AsteroidError } from 'asteroid-db'\nconst path = ${JSON.stringify(path)}\n${code}`
+  const child = spawn(process.execPath, [...args, '--input-type=module', '-e', source], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const result = { code: null, signal: null, out: '', err: '' }
+  child.stdout.on('data', (data) => {
+    result.out += data
+  })
+  child.stderr.on('data', (data) => {
+    result.err += data
+  })
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL')
+      reject(
+        new Error(
+          `a child process did not end within ${timeoutMs} ms:\n${source}\n${result.out}${result.err}`,
+        ),
+      )
+    }, timeoutMs)
+    child.on('close', (status, signal) => {
+      clearTimeout(timer)
+      resolve({ ...result, code: status, signal })
+    })
+  })
+}
+
+/** Asserts that a program ended well; gives what it printed, without surrounding space. */
+export async function runs(path, code, options) {
+  const { code: status, signal, out, err } = await program(path, code, options)
+  assert.equal(`${status} ${signal}`, '0 null', `${out}\n${err}`)
+  return out.trim()
+}

@@ -1,0 +1,64 @@
+// Builds the addon with cargo and copies it to where node/js/native.cjs looks for it.
+//
+//   node scripts/build-addon.mjs            optimised
+//   node scripts/build-addon.mjs --debug    faster to build, with overflow checks and debug assertions
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const { values } = parseArgs({ options: { debug: { type: 'boolean', default: false } } })
+
+const LIBRARY = { win32: 'asteroid_node.dll', darwin: 'libasteroid_node.dylib' }[process.platform]
+
+/** The platform, processor and C library this Node runs on: the same name native.cjs looks for. */
+function target() {
+  const { platform, arch } = process
+  if (platform === 'win32') return `win32-${arch}-msvc`
+  if (platform !== 'linux') return `${platform}-${arch}`
+  process.report.excludeNetwork = true
+  const glibc = process.report.getReport().header.glibcVersionRuntime
+  return `linux-${arch}-${glibc ? 'gnu' : 'musl'}`
+}
+
+/** Where cargo puts what it builds; asked of cargo, for settings may move it. */
+function targetDirectory() {
+  const { stdout, status } = spawnSync(
+    'cargo',
+    ['metadata', '--format-version', '1', '--no-deps', '--offline'],
+    {
+      cwd: root,
+      encoding: 'utf8',
+      maxBuffer: 64 << 20,
+    },
+  )
+  return status === 0 ? JSON.parse(stdout).target_directory : join(root, 'target')
+}
+
+const args = ['build', '--locked', '-p', 'asteroid-node', ...(values.debug ? [] : ['--release'])]
+const { status, error } = spawnSync('cargo', args, { cwd: root, stdio: 'inherit' })
+if (error) {
+  console.error(`cargo could not be started (${error.message}): install Rust from https://rustup.rs`)
+  process.exit(1)
+}
+if (status !== 0) process.exit(status ?? 1)
+
+const built = join(targetDirectory(), values.debug ? 'debug' : 'release', LIBRARY ?? 'libasteroid_node.so')
+const addon = join(root, 'node', `asteroid.${target()}.node`)
+if (
+  existsSync(addon) &&
+  statSync(addon).mtimeMs > statSync(built).mtimeMs &&
+  statSync(addon).size === statSync(built).size
+) {
+  process.exit(0)
+}
+// A running process may have the old file mapped: it keeps that one, the name gets a new one.
+const fresh = `${addon}.${process.pid}`
+try {
+  copyFileSync(built, fresh)
+  renameSync(fresh, addon)
+} finally {
+  rmSync(fresh, { force: true })
+}
