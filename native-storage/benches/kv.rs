@@ -6,12 +6,17 @@
 
 use asteroid_core::Slot;
 use asteroid_core::kv::{Batch, Kv, Space, links, slot_key};
-use asteroid_core::policy::{Form, LinkPolicy, Mix, PolicyState};
 use asteroid_native_storage::{FileBytes, RedbKv, RocksKv};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+// The engine's own rule, which it shows to nobody.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../core/src/graph/policy.rs"]
+mod policy;
+use policy::{Form, LinkPolicy, Mix, PolicyState};
 
 const CACHE: u64 = 256 << 20;
 
@@ -396,7 +401,7 @@ fn policies() {
                     let changed = graph.changed.get(&slot).copied().unwrap_or(0);
                     let form = match slot as usize >= stored {
                         true => Form::Pivot,
-                        false => state.choose(&mix, slot, Some(list.len() as u32), changed),
+                        false => state.choose(&mix, slot, list.len() as u32, changed),
                     };
                     match form {
                         Form::Pivot => batch.put(Space::Links, slot_key(slot), links::encode(list)),

@@ -272,8 +272,11 @@ fn lost_files_are_corrupt_and_nothing_begins_anew() {
             fs::remove_dir_all(&hurt).unwrap();
         }
     }
-    let nothing = RocksKv::open(&base.path().join("nothing"), SMALL, true).map(drop);
-    assert_eq!(nothing.unwrap_err().code(), Code::Corrupt);
+    let nothing = base.path().join("nothing");
+    for refused in [RocksKv::open(&nothing, SMALL, true), RocksKv::open_existing(&nothing, SMALL)] {
+        assert_eq!(refused.map(drop).unwrap_err().code(), Code::Corrupt);
+    }
+    assert!(!nothing.exists());
 }
 
 #[test]
@@ -333,7 +336,7 @@ impl Drop for Mount {
 }
 
 #[test]
-fn read_only_shows_everything_refuses_writes_and_works_on_a_read_only_file_system() {
+fn read_only_shows_everything_keeps_what_is_applied_to_itself_and_works_on_a_read_only_file_system() {
     let base = tempfile::tempdir().unwrap();
     let [closed, killed] = ["closed", "killed"].map(|name| base.path().join(name));
     let model = sample(&closed, &killed, 9);
@@ -343,12 +346,34 @@ fn read_only_shows_everything_refuses_writes_and_works_on_a_read_only_file_syste
         let (kv, beside) = [(); 2].map(|()| RocksKv::open(dir, SMALL, true).unwrap()).into();
         assert!(dump(&*kv.view().unwrap()).unwrap() == want);
         assert!(dump(&*beside.view().unwrap()).unwrap() == want);
-        for _ in 0..2 {
-            assert_eq!(kv.apply(&Batch::default()).unwrap_err().code(), Code::ReadOnly);
+        let frozen = kv.view().unwrap();
+        let model = model.fork();
+        for number in 61..90 {
+            kv.apply(&batch(9, number)).unwrap();
+            model.apply(&batch(9, number)).unwrap();
         }
-        let load = kv.load_sorted(Space::Meta, &mut std::iter::empty());
-        assert_eq!(load.unwrap_err().code(), Code::ReadOnly);
+        kv.load_sorted(Space::Meta, &mut [Ok((b"loaded".to_vec(), vec![1]))].into_iter()).unwrap();
+        put(&model, Space::Meta, &[(b"loaded", &[1])]);
         kv.sync(u64::MAX).unwrap();
+        assert_eq!((kv.durable(), kv.compact().unwrap_err().code()), (30, Code::ReadOnly));
+        let (view, model) = (kv.view().unwrap(), model.view().unwrap());
+        for space in Space::ALL {
+            for range in [Range::all(), Range::prefix(&[0, 0, 0]), Range::between([0, 0, 0, 7], [0, 0, 1, 9])] {
+                assert!(scan(&*view, space, &range).unwrap() == scan(&*model, space, &range).unwrap());
+            }
+            let keys: Vec<[u8; 4]> = (0..420u32).map(u32::to_be_bytes).collect();
+            let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+            let mut answers = 0;
+            view.get_many(space, &keys, &mut |i, value| {
+                assert_eq!(value.map(<[u8]>::to_vec), get(&*model, space, keys[i]));
+                assert_eq!(value.map(<[u8]>::to_vec), get(&*view, space, keys[i]));
+                answers += 1;
+            })
+            .unwrap();
+            assert_eq!(answers, keys.len());
+        }
+        assert!(dump(&*frozen).unwrap() == want && dump(&*beside.view().unwrap()).unwrap() == want);
+        drop((view, frozen));
         drop((kv, beside));
         let after: Vec<_> = files(dir).iter().map(|file| fs::read(file).unwrap()).collect();
         assert!(after == before);

@@ -212,25 +212,7 @@ pub trait Kv {
     /// Stores that can, load them past their usual write path. A crash, or an error (`INVALID_ARGUMENT` where a
     /// key does not ascend, or what `entries` itself comes to), leaves the first so many of them, or none.
     fn load_sorted(&self, space: Space, entries: &mut dyn Iterator<Item = Result<Entry>>) -> Result<Seq> {
-        let mut last: Option<Vec<u8>> = None;
-        let mut seq = None;
-        loop {
-            let (mut batch, mut bytes) = (Batch::default(), 0);
-            while batch.ops().len() < LOAD_ENTRIES
-                && bytes < LOAD_BYTES
-                && let Some(entry) = entries.next()
-            {
-                let (key, value) = entry?;
-                check_ascending(last.as_deref(), &key)?;
-                bytes += key.len() + value.len();
-                last = Some(key.clone());
-                batch.put(space, key, value);
-            }
-            match seq {
-                Some(seq) if batch.is_empty() => return Ok(seq),
-                _ => seq = Some(self.apply(&batch)?),
-            }
-        }
+        load_in_batches(space, entries, &mut |batch| self.apply(batch))
     }
     /// Bytes of memory the store's own caches hold now.
     fn memory(&self) -> u64;
@@ -246,4 +228,31 @@ pub fn check_ascending(last: Option<&[u8]>, key: &[u8]) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The way of the provided [`Kv::load_sorted`]: batches of bounded size.
+pub fn load_in_batches(
+    space: Space,
+    entries: &mut dyn Iterator<Item = Result<Entry>>,
+    apply: &mut dyn FnMut(&Batch) -> Result<Seq>,
+) -> Result<Seq> {
+    let mut last: Option<Vec<u8>> = None;
+    let mut seq = None;
+    loop {
+        let (mut batch, mut bytes) = (Batch::default(), 0);
+        while batch.ops().len() < LOAD_ENTRIES
+            && bytes < LOAD_BYTES
+            && let Some(entry) = entries.next()
+        {
+            let (key, value) = entry?;
+            check_ascending(last.as_deref(), &key)?;
+            bytes += key.len() + value.len();
+            last = Some(key.clone());
+            batch.put(space, key, value);
+        }
+        match seq {
+            Some(seq) if batch.is_empty() => return Ok(seq),
+            _ => seq = Some(apply(&batch)?),
+        }
+    }
 }
