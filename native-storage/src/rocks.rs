@@ -219,8 +219,7 @@ impl RocksKv {
         if upto > self.durable() && self.overlay.is_none() {
             self.pace()?;
             let at = self.db.latest_sequence_number();
-            let families =
-                Space::ALL.iter().map(|&space| self.family(space)).collect::<Result<Vec<_>>>()?;
+            let families = Space::ALL.iter().map(|&space| self.family(space)).collect::<Result<Vec<_>>>()?;
             let mut options = FlushOptions::default();
             options.set_wait(true);
             self.db

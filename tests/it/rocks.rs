@@ -358,7 +358,8 @@ fn read_only_shows_everything_keeps_what_is_applied_to_itself_and_works_on_a_rea
         assert_eq!((kv.durable(), kv.compact().unwrap_err().code()), (30, Code::ReadOnly));
         let (view, model) = (kv.view().unwrap(), model.view().unwrap());
         for space in Space::ALL {
-            for range in [Range::all(), Range::prefix(&[0, 0, 0]), Range::between([0, 0, 0, 7], [0, 0, 1, 9])] {
+            for range in [Range::all(), Range::prefix(&[0, 0, 0]), Range::between([0, 0, 0, 7], [0, 0, 1, 9])]
+            {
                 assert!(scan(&*view, space, &range).unwrap() == scan(&*model, space, &range).unwrap());
             }
             let keys: Vec<[u8; 4]> = (0..420u32).map(u32::to_be_bytes).collect();
