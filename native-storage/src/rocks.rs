@@ -219,8 +219,7 @@ impl RocksKv {
         if upto > self.durable() && self.overlay.is_none() {
             self.pace()?;
             let at = self.db.latest_sequence_number();
-            let families =
-                Space::ALL.iter().map(|&space| self.family(space)).collect::<Result<Vec<_>>>()?;
+            let families = Space::ALL.iter().map(|&space| self.family(space)).collect::<Result<Vec<_>>>()?;
             let mut options = FlushOptions::default();
             options.set_wait(true);
             self.db
@@ -314,7 +313,7 @@ impl Kv for RocksKv {
     fn view(&self) -> Result<Box<dyn Read + '_>> {
         let stored = View::of(self);
         Ok(match &self.overlay {
-            Some(overlay) => Box::new(overlay.over(Box::new(stored))),
+            Some(overlay) => Box::new(overlay.over(stored)),
             None => Box::new(stored),
         })
     }
@@ -322,7 +321,7 @@ impl Kv for RocksKv {
     fn apply(&self, batch: &Batch) -> Result<Seq> {
         self.write(|| {
             if let Some(overlay) = &self.overlay {
-                overlay.apply(&View::of(self), batch)?;
+                overlay.apply(View::of(self), batch)?;
                 return Ok(self.next_seq());
             }
             let mut options = WriteOptions::default();

@@ -124,7 +124,7 @@ fn a_killed_process_leaves_a_prefix_that_holds_every_durable_batch() {
         child.wait().unwrap();
         let left = survivors(&open(dir.path()), seed, &mut model);
         assert!(left >= durable.unwrap_or(0), "{left} batches survived of {durable:?} durable ones");
-        unsynced += u64::from(left > 0 && left % 97 != 0);
+        unsynced += u64::from(left > 0 && !left.is_multiple_of(97));
         kills += 1;
     }
     println!("{kills} kills, {unsynced} to states between syncs, {} batches, {:?}", model.0, began.elapsed());
@@ -358,7 +358,8 @@ fn read_only_shows_everything_keeps_what_is_applied_to_itself_and_works_on_a_rea
         assert_eq!((kv.durable(), kv.compact().unwrap_err().code()), (30, Code::ReadOnly));
         let (view, model) = (kv.view().unwrap(), model.view().unwrap());
         for space in Space::ALL {
-            for range in [Range::all(), Range::prefix(&[0, 0, 0]), Range::between([0, 0, 0, 7], [0, 0, 1, 9])] {
+            for range in [Range::all(), Range::prefix(&[0, 0, 0]), Range::between([0, 0, 0, 7], [0, 0, 1, 9])]
+            {
                 assert!(scan(&*view, space, &range).unwrap() == scan(&*model, space, &range).unwrap());
             }
             let keys: Vec<[u8; 4]> = (0..420u32).map(u32::to_be_bytes).collect();

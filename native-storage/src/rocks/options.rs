@@ -4,8 +4,9 @@ use super::faults::Faults;
 use super::merge;
 use asteroid_core::kv::Space;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType, DataBlockIndexType,
-    InfoLogger, LogLevel, Options, UniversalCompactOptions, WriteBufferManager, statistics::StatsLevel,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType,
+    DataBlockIndexType, InfoLogger, LogLevel, Options, UniversalCompactOptions, WriteBufferManager,
+    statistics::StatsLevel,
 };
 use std::sync::Arc;
 
