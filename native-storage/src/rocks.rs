@@ -313,7 +313,7 @@ impl Kv for RocksKv {
     fn view(&self) -> Result<Box<dyn Read + '_>> {
         let stored = View::of(self);
         Ok(match &self.overlay {
-            Some(overlay) => Box::new(overlay.over(Box::new(stored))),
+            Some(overlay) => Box::new(overlay.over(stored)),
             None => Box::new(stored),
         })
     }
@@ -321,7 +321,7 @@ impl Kv for RocksKv {
     fn apply(&self, batch: &Batch) -> Result<Seq> {
         self.write(|| {
             if let Some(overlay) = &self.overlay {
-                overlay.apply(&View::of(self), batch)?;
+                overlay.apply(View::of(self), batch)?;
                 return Ok(self.next_seq());
             }
             let mut options = WriteOptions::default();

@@ -124,7 +124,7 @@ fn a_killed_process_leaves_a_prefix_that_holds_every_durable_batch() {
         child.wait().unwrap();
         let left = survivors(&open(dir.path()), seed, &mut model);
         assert!(left >= durable.unwrap_or(0), "{left} batches survived of {durable:?} durable ones");
-        unsynced += u64::from(left > 0 && left % 97 != 0);
+        unsynced += u64::from(left > 0 && !left.is_multiple_of(97));
         kills += 1;
     }
     println!("{kills} kills, {unsynced} to states between syncs, {} batches, {:?}", model.0, began.elapsed());

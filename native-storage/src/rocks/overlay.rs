@@ -18,8 +18,8 @@ pub(super) struct Overlay(Mutex<Tables>);
 
 impl Overlay {
     /// Applies `batch` on top of `base`. On failure nothing is changed.
-    pub(super) fn apply(&self, base: &dyn Read, batch: &Batch) -> Result<()> {
-        let below = self.view(base);
+    pub(super) fn apply(&self, base: impl Read, batch: &Batch) -> Result<()> {
+        let below = self.over(base);
         let mut changes: [Table; Space::ALL.len()] = Default::default();
         for op in batch.ops() {
             match op {
@@ -63,11 +63,8 @@ impl Overlay {
         Ok(())
     }
 
-    pub(super) fn view<'a>(&self, base: &'a dyn Read) -> OverlayView<&'a dyn Read> {
-        OverlayView { base, tables: locked(&self.0).clone() }
-    }
-
-    pub(super) fn over(&self, base: Box<dyn Read + '_>) -> OverlayView<Box<dyn Read + '_>> {
+    /// A view of `base` with what was applied on top.
+    pub(super) fn over<B: Read>(&self, base: B) -> OverlayView<B> {
         OverlayView { base, tables: locked(&self.0).clone() }
     }
 
@@ -90,7 +87,7 @@ pub(super) struct OverlayView<B> {
     tables: Tables,
 }
 
-impl<'a, B: std::ops::Deref<Target = dyn Read + 'a>> Read for OverlayView<B> {
+impl<B: Read> Read for OverlayView<B> {
     fn get(&self, space: Space, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool> {
         match self.tables[space as usize].get(key) {
             Some(Some(value)) => {
