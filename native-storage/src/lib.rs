@@ -18,6 +18,8 @@ mod open;
 mod place;
 #[cfg(feature = "redb")]
 mod redb;
+#[cfg(all(feature = "rocksdb", not(target_family = "wasm")))]
+mod rocks;
 
 #[cfg(feature = "redb")]
 pub use checked::{BLOCK_BYTES, STORED_BLOCK_BYTES};
@@ -32,6 +34,8 @@ pub use open::{Database, OpenStores, open, open_memory, open_stores};
 pub use place::Place;
 #[cfg(feature = "redb")]
 pub use redb::RedbKv;
+#[cfg(all(feature = "rocksdb", not(target_family = "wasm")))]
+pub use rocks::{RocksKv, Written};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

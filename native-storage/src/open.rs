@@ -1,10 +1,12 @@
 //! Opening and creating databases on disk.
 
-use crate::place::{Found, GRAPH, JOURNAL};
+use crate::place::{Found, JOURNAL, REDB, ROCKSDB};
 use crate::{CowBytes, FileBytes, Lock, Place, RedbKv};
 use asteroid_core::bytes::{Bytes, MemBytes};
-use asteroid_core::kv::MemKv;
-use asteroid_core::{Code, Config, Error, Index, Manifest, OpenRequest, Options, Result, StoreKind, Stores};
+use asteroid_core::kv::{Kv, MemKv};
+use asteroid_core::{
+    Code, Config, Error, Index, LinkPolicy, Manifest, OpenRequest, Options, Result, StoreKind, Stores,
+};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -68,12 +70,11 @@ pub fn open_memory(request: &OpenRequest) -> Result<Database> {
 /// The files' half of [`open`]: everything but the engine, under the database's lock.
 pub fn open_stores(place: &Place, request: &OpenRequest) -> Result<OpenStores> {
     request.options.validate()?;
-    match request.store {
-        None | Some(StoreKind::Redb) => {}
-        Some(StoreKind::RocksDb) => return Err(no_rocksdb()),
-        Some(StoreKind::Memory) => {
-            return Err(Error::invalid("storage 'memory' has no path: open ':memory:' instead"));
-        }
+    if request.store == Some(StoreKind::Memory) {
+        return Err(Error::invalid("storage 'memory' has no path: open ':memory:' instead"));
+    }
+    if request.store == Some(StoreKind::RocksDb) && !cfg!(feature = "rocksdb") {
+        return Err(no_rocksdb());
     }
     if request.options.read_only {
         if request.reinit {
@@ -112,11 +113,11 @@ fn create_as(place: &Place, request: &OpenRequest, config: Config, lock: Lock) -
     let vectors = place.place_vectors()?;
     let file = |path: &Path| Ok::<_, Error>(Arc::new(FileBytes::open(path, true)?));
     let (vectors, journal) = (file(&vectors)?, file(&place.file(JOURNAL))?);
-    let kv = RedbKv::open(file(&place.file(GRAPH))?, kv_cache(&request.options), false)?;
-    let kind = StoreKind::Redb;
+    let kind = request.store.unwrap_or(StoreKind::Redb);
+    let kv = open_kv(place, kind, Access::Create, &request.options)?;
     place.complete(&Manifest { store: kind, config: config.clone() }.encode())?;
-    let stores = Stores { kv: Arc::new(kv), vectors, journal };
-    Ok(OpenStores { stores, config, options: request.options.clone(), kind, lock: Some(lock) })
+    let stores = Stores { kv, vectors, journal };
+    Ok(OpenStores { stores, config, options: options_for(kind, request), kind, lock: Some(lock) })
 }
 
 fn open_to_write(place: &Place, request: &OpenRequest, lock: Lock) -> Result<OpenStores> {
@@ -124,11 +125,9 @@ fn open_to_write(place: &Place, request: &OpenRequest, lock: Lock) -> Result<Ope
     place.end_beginning()?;
     let file = |path: &Path| Ok::<SharedBytes, Error>(Arc::new(present(path, FileBytes::open(path, false))?));
     let (vectors, journal) = (file(&place.find_vectors()?)?, file(&place.file(JOURNAL))?);
-    let graph = place.file(GRAPH);
-    let kv = RedbKv::open_existing(file(&graph)?, kv_cache(&request.options))
-        .map_err(|error| error.at(graph.display()))?;
-    let stores = Stores { kv: Arc::new(kv), vectors, journal };
-    Ok(OpenStores { stores, config, options: request.options.clone(), kind, lock: Some(lock) })
+    let kv = open_kv(place, kind, Access::Write, &request.options)?;
+    let stores = Stores { kv, vectors, journal };
+    Ok(OpenStores { stores, config, options: options_for(kind, request), kind, lock: Some(lock) })
 }
 
 fn open_to_read(place: &Place, request: &OpenRequest) -> Result<OpenStores> {
@@ -153,11 +152,9 @@ fn open_to_read(place: &Place, request: &OpenRequest) -> Result<OpenStores> {
         |path: &Path| Ok::<SharedBytes, Error>(Arc::new(present(path, FileBytes::open_read_only(path))?));
     let over = |path: &Path| Ok::<SharedBytes, Error>(Arc::new(CowBytes::new(file(path)?)?));
     let (vectors, journal) = (over(&place.find_vectors()?)?, over(&place.file(JOURNAL))?);
-    let graph = place.file(GRAPH);
-    let kv = RedbKv::open(file(&graph)?, kv_cache(&request.options), true)
-        .map_err(|error| error.at(graph.display()))?;
-    let stores = Stores { kv: Arc::new(kv), vectors, journal };
-    Ok(OpenStores { stores, config, options: request.options.clone(), kind, lock })
+    let kv = open_kv(place, kind, Access::Read, &request.options)?;
+    let stores = Stores { kv, vectors, journal };
+    Ok(OpenStores { stores, config, options: options_for(kind, request), kind, lock })
 }
 
 fn agreed(place: &Place, request: &OpenRequest) -> Result<(StoreKind, Config)> {
@@ -165,10 +162,73 @@ fn agreed(place: &Place, request: &OpenRequest) -> Result<(StoreKind, Config)> {
         Manifest::decode(&place.read_manifest()?).map_err(|error| error.at(place.dir.display()))?;
     let config = request.agree_with(&manifest)?;
     match manifest.store {
-        StoreKind::Redb => Ok((manifest.store, config)),
-        StoreKind::RocksDb => Err(no_rocksdb()),
+        StoreKind::Redb | StoreKind::RocksDb => Ok((manifest.store, config)),
         StoreKind::Memory => Err(Error::corrupt("the manifest names the store 'memory', which has no files")),
     }
+}
+
+/// What a store is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Create,
+    Write,
+    Read,
+}
+
+/// Opens the key-value half where `kind` keeps it.
+fn open_kv(
+    place: &Place,
+    kind: StoreKind,
+    access: Access,
+    options: &Options,
+) -> Result<Arc<dyn Kv + Send + Sync>> {
+    if kind == StoreKind::RocksDb {
+        return open_rocksdb(&place.file(ROCKSDB), access, kv_cache(options));
+    }
+    let path = place.file(REDB);
+    let file = match access {
+        Access::Create => FileBytes::open(&path, true),
+        Access::Write => present(&path, FileBytes::open(&path, false)),
+        Access::Read => present(&path, FileBytes::open_read_only(&path)),
+    };
+    let (file, cache) = (Arc::new(file?), kv_cache(options));
+    let opened = match access {
+        Access::Write => RedbKv::open_existing(file, cache),
+        _ => RedbKv::open(file, cache, access == Access::Read),
+    };
+    Ok(Arc::new(opened.map_err(|error| error.at(path.display()))?))
+}
+
+#[cfg(feature = "rocksdb")]
+fn open_rocksdb(dir: &Path, access: Access, cache: u64) -> Result<Arc<dyn Kv + Send + Sync>> {
+    let opened = match access {
+        Access::Write => crate::RocksKv::open_existing(dir, cache),
+        _ => crate::RocksKv::open(dir, cache, access == Access::Read),
+    };
+    Ok(Arc::new(opened.map_err(|error| error.at(dir.display()))?))
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn open_rocksdb(_: &Path, _: Access, _: u64) -> Result<Arc<dyn Kv + Send + Sync>> {
+    Err(no_rocksdb())
+}
+
+fn no_rocksdb() -> Error {
+    Error::new(
+        Code::Unsupported,
+        "storage 'rocksdb' is not in this build: use 'redb', or a build made with it",
+    )
+}
+
+/// The request's options, with what suits the store where the caller left it open.
+fn options_for(kind: StoreKind, request: &OpenRequest) -> Options {
+    let mut options = request.options.clone();
+    // RocksDB takes a delta without reading the list; redb would read, fold and write it.
+    options.link_policy.get_or_insert(match kind {
+        StoreKind::RocksDb => LinkPolicy::Adaptive,
+        StoreKind::Redb | StoreKind::Memory => LinkPolicy::Eager,
+    });
+    options
 }
 
 /// A file that an existing database must have.
@@ -180,10 +240,6 @@ fn present(path: &Path, opened: Result<FileBytes>) -> Result<FileBytes> {
         ))),
         _ => opened,
     }
-}
-
-fn no_rocksdb() -> Error {
-    Error::new(Code::Unsupported, "storage 'rocksdb' is not in this build: use 'redb'")
 }
 
 /// The store's part of the one cache budget: an eighth, at least 1 MiB, at most 64 MiB. Most of what a

@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 pub(crate) const MANIFEST: &str = "manifest";
 pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const VECTORS: &str = "vectors";
-pub(crate) const GRAPH: &str = "graph.redb";
+/// The key-value half: a file of redb, or a directory of RocksDB.
+pub(crate) const REDB: &str = "graph.redb";
+pub(crate) const ROCKSDB: &str = "graph.rocksdb";
 const MANIFEST_NEW: &str = "manifest.tmp";
 /// There while a database is being made, before it can hold anything.
 const CREATING: &str = "creating";
 /// Remembers where the vector file is, if it is not in the directory.
 const VECTORS_PATH: &str = "vectors.path";
 
-const OURS: [&str; 8] =
-    [MANIFEST, MANIFEST_NEW, JOURNAL, VECTORS, GRAPH, CREATING, VECTORS_PATH, super::Lock::FILE];
+const OURS: [&str; 9] =
+    [MANIFEST, MANIFEST_NEW, JOURNAL, VECTORS, REDB, ROCKSDB, CREATING, VECTORS_PATH, super::Lock::FILE];
 
 /// Where a database is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Place {
         if exists(&self.file(CREATING))? {
             return Ok(Found::Beginning);
         }
-        for name in [JOURNAL, VECTORS, GRAPH, VECTORS_PATH] {
+        for name in [JOURNAL, VECTORS, REDB, ROCKSDB, VECTORS_PATH] {
             if fs::metadata(self.file(name)).is_ok_and(|metadata| metadata.len() > 0) {
                 return Err(Error::corrupt(format!(
                     "{} is missing beside {name}; restore it from a copy of the database",
@@ -98,9 +100,10 @@ impl Place {
         if let Some(vectors) = self.remembered_vectors().ok().flatten() {
             remove(&vectors)?;
         }
-        for name in [MANIFEST_NEW, JOURNAL, VECTORS, GRAPH, VECTORS_PATH] {
+        for name in [MANIFEST_NEW, JOURNAL, VECTORS, REDB, VECTORS_PATH] {
             remove(&self.file(name))?;
         }
+        remove_dir(&self.file(ROCKSDB))?;
         sync_dir(&self.dir)
     }
 
@@ -221,6 +224,13 @@ fn put(path: &Path, data: &[u8]) -> Result<()> {
 
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path.display(), error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path.display(), error)),
         _ => Ok(()),
     }

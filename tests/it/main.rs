@@ -15,5 +15,7 @@ mod model;
 mod model_on_disk;
 mod open;
 mod recall;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 mod shape;
 mod store_crash;

@@ -177,6 +177,13 @@ pub trait Read {
     fn scan(&self, space: Space, range: &Range, see: &mut dyn FnMut(&[u8], &[u8]) -> Flow) -> Result<()>;
 }
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
+/// Entries that the provided [`Kv::load_sorted`] gathers in one batch, by number and by bytes.
+const LOAD_ENTRIES: usize = 16_384;
+const LOAD_BYTES: usize = 8 << 20;
+
 /// Counts applied batches; grows by one for each.
 pub type Seq = u64;
 
@@ -206,8 +213,52 @@ pub trait Kv {
     fn sync(&self, seq: Seq) -> Result<Synced>;
     /// The last batch known to be durable.
     fn durable(&self) -> Seq;
+    /// Puts many entries, whose keys must ascend strictly, in bounded memory; answers with the last batch made.
+    ///
+    /// Stores that can, load them past their usual write path. A crash, or an error (`INVALID_ARGUMENT` where a
+    /// key does not ascend, or what `entries` itself comes to), leaves the first so many of them, or none.
+    fn load_sorted(&self, space: Space, entries: &mut dyn Iterator<Item = Result<Entry>>) -> Result<Seq> {
+        load_in_batches(space, entries, &mut |batch| self.apply(batch))
+    }
     /// Bytes of memory the store's own caches hold now.
     fn memory(&self) -> u64;
     /// Bytes the store takes on disk now; 0 where it has none.
     fn disk(&self) -> u64;
+}
+
+/// `INVALID_ARGUMENT` where `key` does not follow `last`, for stores with a [`Kv::load_sorted`] of their own.
+pub fn check_ascending(last: Option<&[u8]>, key: &[u8]) -> Result<()> {
+    if last.is_some_and(|last| last >= key) {
+        return Err(crate::Error::invalid(
+            "the keys of a bulk load must ascend strictly: sort them and drop repeats",
+        ));
+    }
+    Ok(())
+}
+
+/// The way of the provided [`Kv::load_sorted`]: batches of bounded size.
+pub fn load_in_batches(
+    space: Space,
+    entries: &mut dyn Iterator<Item = Result<Entry>>,
+    apply: &mut dyn FnMut(&Batch) -> Result<Seq>,
+) -> Result<Seq> {
+    let mut last: Option<Vec<u8>> = None;
+    let mut seq = None;
+    loop {
+        let (mut batch, mut bytes) = (Batch::default(), 0);
+        while batch.ops().len() < LOAD_ENTRIES
+            && bytes < LOAD_BYTES
+            && let Some(entry) = entries.next()
+        {
+            let (key, value) = entry?;
+            check_ascending(last.as_deref(), &key)?;
+            bytes += key.len() + value.len();
+            last = Some(key.clone());
+            batch.put(space, key, value);
+        }
+        match seq {
+            Some(seq) if batch.is_empty() => return Ok(seq),
+            _ => seq = Some(apply(&batch)?),
+        }
+    }
 }

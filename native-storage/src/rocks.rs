@@ -1,0 +1,395 @@
+//! [`RocksKv`]: the key-value seam over RocksDB.
+
+mod bulk;
+mod faults;
+mod merge;
+mod options;
+mod overlay;
+mod view;
+mod witness;
+
+use crate::locked;
+use asteroid_core::kv::{Batch, Entry, Kv, Op, Read, Seq, Space, Synced, load_in_batches};
+use asteroid_core::{Code, Error, Result};
+use faults::Faults;
+use options::Setup;
+use overlay::Overlay;
+use rocksdb::statistics::Ticker;
+use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions, properties};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use view::View;
+
+/// Between two looks at whether RocksDB has caught up.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A [`Kv`] in a RocksDB directory, one column family per [`Space`], with [`Space::fold`] as merge operator.
+///
+/// RocksDB's own log is off: the journal above is the commit point. `apply` reaches memory, and disk when
+/// memtables are full; `sync` flushes every column family in one atomic step. What a crash leaves is a prefix
+/// of the applied batches. Closing syncs. A failed write, or failed work of RocksDB's own threads, poisons
+/// writing; reading goes on. One batch needs its size twice in memory beyond the budget while it is applied.
+pub struct RocksKv {
+    // Before `setup`: the database goes first.
+    db: DB,
+    setup: Setup,
+    dir: PathBuf,
+    // What a read-only store keeps in memory instead of writing it.
+    overlay: Option<Overlay>,
+    writer: Mutex<Option<(Code, String)>>,
+    faults: Arc<Faults>,
+    seq: AtomicU64,
+    durable: AtomicU64,
+    loading: Mutex<()>,
+    loaded: AtomicU64,
+}
+
+/// Bytes that a store has written to disk since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// From memory to new tables.
+    pub flushed: u64,
+    /// Rewritten by compaction.
+    pub compacted: u64,
+    /// Loaded in bulk.
+    pub loaded: u64,
+}
+
+impl RocksKv {
+    /// Opens the store in `dir`, or makes one where there is none. Block cache and memtables together take at
+    /// most `cache_bytes` (one batch in flight and open files' names aside). Read-only, nothing in `dir` is
+    /// written, which may then lie on a read-only file system: what is applied stays in memory, for this handle
+    /// alone, and ends with it.
+    ///
+    /// `LOCKED` where another handle writes to it; `CORRUPT` where it is damaged, or missing and read-only;
+    /// `UNSUPPORTED_VERSION` where it holds a space that this version does not know.
+    pub fn open(dir: &Path, cache_bytes: u64, read_only: bool) -> Result<RocksKv> {
+        Self::open_as(dir, cache_bytes, read_only, !read_only)
+    }
+
+    /// [`RocksKv::open`] for writing where a store must exist already: `CORRUPT` where it does not.
+    pub fn open_existing(dir: &Path, cache_bytes: u64) -> Result<RocksKv> {
+        Self::open_as(dir, cache_bytes, false, false)
+    }
+
+    fn open_as(dir: &Path, cache_bytes: u64, read_only: bool, may_begin: bool) -> Result<RocksKv> {
+        let faults = Arc::new(Faults::default());
+        let setup = Setup::new(cache_bytes, &faults);
+        let stored = stored_spaces(dir, &setup)?;
+        if stored.is_none() && !may_begin {
+            let said = format!("{} holds no RocksDB store; restore it from a copy", dir.display());
+            return Err(Error::corrupt(said));
+        }
+        let unused = std::iter::once(setup.unused());
+        let opened = if read_only {
+            // What an older version never made is empty.
+            let spaces = stored.unwrap_or_default().into_iter().map(|space| setup.descriptor(space));
+            DB::open_cf_descriptors_read_only(&setup.db, dir, unused.chain(spaces), false)
+        } else {
+            fs::create_dir_all(dir).map_err(|error| Error::io(dir.display(), error))?;
+            bulk::clean(dir)?;
+            let spaces = Space::ALL.map(|space| setup.descriptor(space));
+            DB::open_cf_descriptors(&setup.db, dir, unused.chain(spaces))
+        };
+        let db = opened.map_err(|error| faults::translated(dir, &error))?;
+        witness::check(dir, db.latest_sequence_number())?;
+        Ok(RocksKv {
+            db,
+            setup,
+            dir: dir.to_owned(),
+            overlay: read_only.then(Overlay::default),
+            writer: Mutex::default(),
+            faults,
+            seq: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            loading: Mutex::default(),
+            loaded: AtomicU64::new(0),
+        })
+    }
+
+    /// Folds every delta and drops every removed entry, in all spaces. Takes as long as writing all data anew.
+    /// `READ_ONLY` on a read-only store.
+    pub fn compact(&self) -> Result<()> {
+        if self.overlay.is_some() {
+            let said = "the database was opened read-only and cannot be compacted";
+            return Err(Error::new(Code::ReadOnly, said));
+        }
+        self.write(|| {
+            for space in Space::ALL {
+                self.db.compact_range_cf(self.family(space)?, None::<&[u8]>, None::<&[u8]>);
+            }
+            self.background()
+        })
+    }
+
+    /// Whether RocksDB's own threads flush or compact just now, or will.
+    pub fn busy(&self) -> bool {
+        let is = |family: &ColumnFamily, name| {
+            matches!(self.db.property_int_value_cf(family, name), Ok(Some(1..)))
+        };
+        let names = [
+            properties::COMPACTION_PENDING,
+            properties::MEM_TABLE_FLUSH_PENDING,
+            properties::NUM_RUNNING_COMPACTIONS,
+            properties::NUM_RUNNING_FLUSHES,
+        ];
+        let mut families = Space::ALL.iter().filter_map(|&space| self.family(space).ok());
+        families.any(|family| names.into_iter().any(|name| is(family, name)))
+    }
+
+    /// What was written to disk since the store was opened.
+    pub fn written(&self) -> Written {
+        let count = |ticker| self.setup.db.get_ticker_count(ticker);
+        Written {
+            flushed: count(Ticker::FlushWriteBytes),
+            compacted: count(Ticker::CompactWriteBytes),
+            loaded: self.loaded.load(Ordering::Relaxed),
+        }
+    }
+
+    fn family(&self, space: Space) -> Result<&ColumnFamily> {
+        self.db.cf_handle(space.name()).ok_or_else(|| {
+            Error::corrupt(format!(
+                "the RocksDB store in {} has no space {}",
+                self.dir.display(),
+                space.name()
+            ))
+        })
+    }
+
+    fn failure(&self, status: &rocksdb::Error) -> Error {
+        faults::translated(&self.dir, status)
+    }
+
+    /// The failure of RocksDB's own threads, if any.
+    fn background(&self) -> Result<()> {
+        let count = self.db.property_int_value(properties::BACKGROUND_ERRORS);
+        if count.map_err(|error| self.failure(&error))?.is_none_or(|count| count == 0) {
+            return Ok(());
+        }
+        // It is counted just before it is told.
+        let said = self.faults.first_within(Duration::from_millis(500));
+        let said = said.as_deref().unwrap_or("IO error: a background flush or compaction failed");
+        Err(faults::described(&self.dir, said))
+    }
+
+    /// Runs a write under the writer's lock; its failure is the last thing written.
+    fn write<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut poison = locked(&self.writer);
+        if let Some((code, cause)) = &*poison {
+            return Err(Error::new(
+                Code::Poisoned,
+                format!("an earlier write failed ({}: {cause}); reopen the database to go on", code.as_str()),
+            ));
+        }
+        let done = self.background().and_then(|()| work());
+        if let Err(error) = &done {
+            *poison = Some((error.code(), error.message().to_owned()));
+        }
+        done
+    }
+
+    /// Waits while compaction is so far behind that reads would suffer, or the memtables cannot take more.
+    fn pace(&self) -> Result<()> {
+        let number = |value: std::result::Result<Option<u64>, rocksdb::Error>| {
+            value.map(Option::unwrap_or_default).map_err(|error| self.failure(&error))
+        };
+        let runs = properties::num_files_at_level(0);
+        loop {
+            self.background()?;
+            let mut late = number(self.db.property_int_value(properties::IS_WRITE_STOPPED))? > 0;
+            for space in Space::ALL {
+                let family = self.family(space)?;
+                late |= number(self.db.property_int_value_cf(family, &runs))? > options::MOST_RUNS;
+            }
+            if !late {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Flushes every memtable; the caller holds the writer's lock.
+    fn flush(&self) -> Result<()> {
+        let upto = self.seq.load(Ordering::Acquire);
+        if upto > self.durable() && self.overlay.is_none() {
+            self.pace()?;
+            let at = self.db.latest_sequence_number();
+            let families = Space::ALL.iter().map(|&space| self.family(space)).collect::<Result<Vec<_>>>()?;
+            let mut options = FlushOptions::default();
+            options.set_wait(true);
+            self.db
+                .flush_cfs_opt(&families.iter().collect::<Vec<_>>(), &options)
+                .map_err(|error| self.failure(&error))?;
+            self.background()?;
+            witness::write(&self.dir, at)?;
+        }
+        self.durable.store(upto, Ordering::Release);
+        Ok(())
+    }
+
+    fn write_batch(&self, batch: &Batch) -> Result<WriteBatch> {
+        let mut out = WriteBatch::default();
+        // The greatest key set so far in each space, for ranges without an end.
+        let mut greatest: BTreeMap<Space, &[u8]> = BTreeMap::new();
+        for op in batch.ops() {
+            let (space, key) = match op {
+                Op::Put(space, key, value) => {
+                    out.put_cf(self.family(*space)?, key, value);
+                    (*space, key)
+                }
+                Op::Merge(space, key, operand) => {
+                    // RocksDB folds later, where nobody can be told: what does not decode is refused here.
+                    space.fold(None, &[operand])?;
+                    out.merge_cf(self.family(*space)?, key, operand);
+                    (*space, key)
+                }
+                Op::Delete(space, key) => {
+                    out.delete_cf(self.family(*space)?, key);
+                    continue;
+                }
+                Op::DeleteRange(space, range) => {
+                    let family = self.family(*space)?;
+                    let end = match &range.end {
+                        Some(end) => end.clone(),
+                        None => self.past_all(family, greatest.get(space).copied())?,
+                    };
+                    if range.start < end {
+                        out.delete_range_cf(family, &range.start, &end);
+                    }
+                    continue;
+                }
+            };
+            let known = greatest.entry(space).or_insert(key);
+            *known = (*known).max(key);
+        }
+        Ok(out)
+    }
+
+    /// A key past every key that is stored or in the batch so far.
+    fn past_all(&self, family: &ColumnFamily, in_batch: Option<&[u8]>) -> Result<Vec<u8>> {
+        let mut entries = self.db.raw_iterator_cf(family);
+        entries.seek_to_last();
+        let mut end = entries.key().max(in_batch).map(<[u8]>::to_vec).unwrap_or_default();
+        entries.status().map_err(|error| self.failure(&error))?;
+        end.push(0);
+        Ok(end)
+    }
+
+    fn next_seq(&self) -> Seq {
+        self.seq.fetch_add(1, Ordering::AcqRel) + 1
+    }
+}
+
+/// The spaces of the store in `dir`; `None` where there is none.
+fn stored_spaces(dir: &Path, setup: &Setup) -> Result<Option<Vec<Space>>> {
+    if !dir.join("CURRENT").exists() {
+        // Without this file RocksDB would begin anew beside the data.
+        let is_table = |entry: fs::DirEntry| entry.path().extension().is_some_and(|end| end == "sst");
+        if witness::exists(dir) || fs::read_dir(dir).is_ok_and(|files| files.flatten().any(is_table)) {
+            return Err(Error::corrupt(format!(
+                "the RocksDB store in {} has lost its file CURRENT; restore the database from a copy",
+                dir.display()
+            )));
+        }
+        return Ok(None);
+    }
+    let names = DB::list_cf(&setup.db, dir).map_err(|error| faults::translated(dir, &error))?;
+    let names = names.iter().filter(|name| *name != rocksdb::DEFAULT_COLUMN_FAMILY_NAME);
+    let spaces = names.map(|name| {
+        Space::ALL.into_iter().find(|space| space.name() == name).ok_or_else(|| {
+            let said = format!("the RocksDB store in {} holds space {name}", dir.display());
+            Error::new(Code::UnsupportedVersion, format!("{said}, unknown here: update this software"))
+        })
+    });
+    spaces.collect::<Result<_>>().map(Some)
+}
+
+impl Kv for RocksKv {
+    fn view(&self) -> Result<Box<dyn Read + '_>> {
+        let stored = View::of(self);
+        Ok(match &self.overlay {
+            Some(overlay) => Box::new(overlay.over(stored)),
+            None => Box::new(stored),
+        })
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<Seq> {
+        self.write(|| {
+            if let Some(overlay) = &self.overlay {
+                overlay.apply(View::of(self), batch)?;
+                return Ok(self.next_seq());
+            }
+            let mut options = WriteOptions::default();
+            options.disable_wal(true);
+            // RocksDB would wait in the dark for a full disk to get room. We wait with our eyes open.
+            options.set_no_slowdown(true);
+            loop {
+                self.pace()?;
+                match self.db.write_opt(self.write_batch(batch)?, &options) {
+                    Ok(()) => return Ok(self.next_seq()),
+                    Err(error) if error.kind() == ErrorKind::Incomplete => std::thread::sleep(PAUSE),
+                    Err(error) => return Err(self.failure(&error)),
+                }
+            }
+        })
+    }
+
+    fn sync(&self, seq: Seq) -> Result<Synced> {
+        if seq > self.durable() {
+            self.write(|| self.flush())?;
+        }
+        Ok(Synced::Done)
+    }
+
+    fn durable(&self) -> Seq {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Written as tables of their own and taken in whole: all of `entries` or none. Durable on return.
+    fn load_sorted(&self, space: Space, entries: &mut dyn Iterator<Item = Result<Entry>>) -> Result<Seq> {
+        if self.overlay.is_some() {
+            return load_in_batches(space, entries, &mut |batch| self.apply(batch));
+        }
+        let _alone = locked(&self.loading);
+        // Refuses what must be refused before the work begins.
+        self.write(|| Ok(()))?;
+        // A failure here has changed nothing and poisons nothing.
+        let files = bulk::write_files(self, space, entries)?;
+        self.write(|| {
+            // Loaded files are durable at once, so what was applied before them must be.
+            self.flush()?;
+            if !files.is_empty() {
+                bulk::take_in(self, space, files)?;
+                witness::write(&self.dir, self.db.latest_sequence_number())?;
+            }
+            let seq = self.next_seq();
+            self.durable.store(seq, Ordering::Release);
+            Ok(seq)
+        })
+    }
+
+    fn memory(&self) -> u64 {
+        // Memtables are charged to the cache. What readers of open tables hold besides is small, but not nothing.
+        let readers: u64 = Space::ALL
+            .iter()
+            .filter_map(|&space| self.family(space).ok())
+            .filter_map(|family| {
+                self.db.property_int_value_cf(family, properties::ESTIMATE_TABLE_READERS_MEM).ok()
+            })
+            .flatten()
+            .sum();
+        let overlay = self.overlay.as_ref().map_or(0, Overlay::memory);
+        self.setup.cache.get_usage() as u64 + readers + overlay
+    }
+
+    fn disk(&self) -> u64 {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let sizes = files.filter_map(|file| file.metadata().ok()).filter(|meta| meta.is_file());
+        sizes.map(|meta| meta.len()).sum()
+    }
+}

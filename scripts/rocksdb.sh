@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# Compiles RocksDB's C++ once per machine and hands it to every later cargo build, whatever its profile.
+#
+#   scripts/rocksdb.sh                    prints the variables cargo needs, as `export NAME='value'` lines
+#   scripts/rocksdb.sh COMMAND [ARG..]    runs COMMAND with them set
+#
+# The static library is kept outside target/, under the version of its crate and a hash of all that shapes it
+# (compiler, flags, target). Where it is there already, nothing is built and nothing is said.
+#
+# XDG_CACHE_HOME          where it is kept (default ~/.cache)
+# ASTEROID_ROCKSDB_CPU    the processor it is for (default: x86-64-v2 on x86_64, else the compiler's own baseline)
+# CXX, CXXFLAGS           the C++ compiler and its flags
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+say() { echo "rocksdb: $*" >&2; }
+fail() { say "$@"; exit 1; }
+
+# Prints the locked version of a crate.
+locked() { awk -v name="name = \"$1\"" '$0 == name { getline; gsub(/"/, "", $3); print $3; exit }' "$root/Cargo.lock"; }
+
+crate=$(locked librocksdb-sys)
+[ -n "$crate" ] || fail "Cargo.lock names no librocksdb-sys: restore it from version control"
+host=$(rustc -vV | sed -n 's/^host: //p')
+[ -n "$host" ] || fail "rustc was not found: install Rust from https://rustup.rs"
+cxx=${CXX:-c++}
+# Version and target are in the text, so that an upgraded compiler builds anew.
+compiler=$("$cxx" -v 2>&1 | grep -E '(gcc|clang) version |^Target: ' || true)
+[ -n "$compiler" ] || fail "no C++ compiler answers to '$cxx': install one (Debian: apt-get install g++; macOS: xcode-select --install) or set CXX"
+
+# The instructions RocksDB needs for its checksums; every 64-bit Intel and AMD processor since about 2010 has them.
+cpu=${ASTEROID_ROCKSDB_CPU:-}
+case $host in x86_64-*) cpu=${cpu:-x86-64-v2} ;; esac
+flags=${cpu:+-Ctarget-cpu=$cpu}
+
+hash() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -c1-12; }
+key=$(printf '%s\n' "$crate" "$(locked lz4-sys)" "$host" "$compiler" "$flags" "${CXXFLAGS:-}" | hash)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/asteroid-db
+kept=$cache/rocksdb-$crate-$key
+
+# bindgen reads RocksDB's C header with it, once per profile.
+need_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] && return
+  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && return
+  compgen -G '/usr/lib*/libclang*.so*' >/dev/null && return
+  compgen -G '/usr/lib/*-linux-*/libclang*.so*' >/dev/null && return
+  compgen -G '/usr/local/lib/libclang*' >/dev/null && return
+  [ -e /Library/Developer/CommandLineTools/usr/lib/libclang.dylib ] && return
+  compgen -G '/Applications/Xcode*.app/Contents/Developer/Toolchains/*/usr/lib/libclang.dylib' >/dev/null && return
+  if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+    say "installing libclang-dev"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y --no-install-recommends libclang-dev </dev/null >&2 ||
+      { apt-get update >&2 && apt-get install -y --no-install-recommends libclang-dev </dev/null >&2; } ||
+      fail "apt-get could not install libclang-dev"
+    return
+  fi
+  fail "libclang is needed to build with RocksDB: install it (Debian and Ubuntu: sudo apt-get install libclang-dev;" \
+    "Fedora: sudo dnf install clang-devel; macOS: xcode-select --install) or set LIBCLANG_PATH to the folder that holds it"
+}
+
+build() {
+  local work=$cache/rocksdb-building-$key lib
+  # Only the holder of the lock gets here, so remains of an interrupted build are nobody's.
+  rm -rf "$work"
+  mkdir -p "$work/src"
+  : >"$work/src/lib.rs"
+  cp "$root/Cargo.lock" "$work/Cargo.lock"
+  cat >"$work/Cargo.toml" <<TOML
+[package]
+name = "rocksdb-once"
+version = "0.0.0"
+edition = "2021"
+
+[workspace]
+
+[dependencies]
+librocksdb-sys = { version = "=${crate%%+*}", default-features = false, features = ["bindgen-runtime", "lz4"] }
+TOML
+  say "compiling RocksDB ($crate) once for this machine: 10 to 30 minutes on two cores"
+  local started=$SECONDS
+  (
+    cd "$work"
+    unset ROCKSDB_LIB_DIR ROCKSDB_STATIC ROCKSDB_COMPILE ROCKSDB_INCLUDE_DIR CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
+    RUSTFLAGS=$flags CARGO_TARGET_DIR=$work/target cargo build --release </dev/null >&2
+  ) || fail "RocksDB did not compile; the messages above say why"
+  lib=$(find "$work/target/release/build" -path '*/librocksdb-sys-*/out/librocksdb.a' | head -n 1)
+  [ -n "$lib" ] || fail "no librocksdb.a came out of the build in $work"
+  mkdir "$work/kept"
+  mv "$lib" "$work/kept/librocksdb.a"
+  printf '%s\n' "librocksdb-sys $crate" "$host" "$compiler" "flags $flags ${CXXFLAGS:-}" >"$work/kept/made-with"
+  # The rename is the last step: what has its final name is whole.
+  rm -rf "$kept"
+  mv "$work/kept" "$kept"
+  rm -rf "$work"
+  say "RocksDB compiled in $((SECONDS - started)) s, kept in $kept"
+}
+
+need_libclang
+if [ ! -e "$kept/librocksdb.a" ]; then
+  mkdir -p "$cache"
+  # A second caller waits and then finds the work done. The lock goes with its process, however that ends.
+  if command -v flock >/dev/null; then
+    exec 9>"$cache/rocksdb.lock"
+    flock -n 9 || { say "waiting for another build of RocksDB"; flock 9; }
+  fi
+  [ -e "$kept/librocksdb.a" ] || build
+  { exec 9>&-; } 2>/dev/null || true
+fi
+
+if [ $# -eq 0 ]; then
+  printf "export ROCKSDB_LIB_DIR='%s'\nexport ROCKSDB_STATIC='1'\n" "$kept"
+else
+  export ROCKSDB_LIB_DIR=$kept ROCKSDB_STATIC=1
+  exec "$@"
+fi
