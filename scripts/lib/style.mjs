@@ -19,7 +19,8 @@ export function time(ms) {
   if (ms < 10) return `${ms.toFixed(2)} ms`
   if (ms < 1000) return `${ms.toFixed(0)} ms`
   if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`
-  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`
+  const seconds = Math.round(ms / 1000)
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`
 }
 
 /** Bytes as "12.3 MB" (millions). */
