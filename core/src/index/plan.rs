@@ -31,7 +31,7 @@ const SCANNED: f64 = 0.35;
 /// A list read for a bridge.
 const LIST: f64 = 1.0;
 /// A walk that keeps to the matches, and one that drops others, against one without a filter.
-const BRIDGING: f64 = 1.25;
+const BRIDGING: f64 = 2.0;
 const SWEEPING: f64 = 0.9;
 /// Below this part of all rows, bridges no longer hold the matches together.
 const BRIDGED: f64 = 0.005;
@@ -109,7 +109,7 @@ mod tests {
     fn few_matches_are_scanned_most_are_swept() {
         assert_eq!(plan(1e6, 1e6, 64.0), Plan::Sweep);
         assert_eq!(plan(1e6, 9.5e5, 64.0), Plan::Sweep);
-        assert_eq!(plan(1e6, 5e5, 64.0), Plan::Bridge);
+        assert_eq!(plan(1e6, 3e5, 64.0), Plan::Bridge);
         assert_eq!(plan(1e6, 1e5, 64.0), Plan::Bridge);
         assert_eq!(plan(1e6, 1e3, 64.0), Plan::Scan);
         assert_eq!(plan(1e6, 1e2, 64.0), Plan::Scan);
