@@ -10,6 +10,8 @@ const {
   refuseFilter,
   unsupported,
 } = require('./arguments.cjs')
+const { bulkBuild } = require('./bulk.cjs')
+const { progressThrew, settle, withSignal } = require('./calls.cjs')
 const { AsteroidError, aborted, fromNative } = require('./errors.cjs')
 const { checkId } = require('./ids.cjs')
 const { native } = require('./native.cjs')
@@ -23,33 +25,6 @@ const FROM_OPEN = Symbol('open')
 const SEARCH_KNN = ['k', 'efSearch', 'filter', 'signal']
 const SEARCH = [...SEARCH_KNN, 'include', 'maxDistance', 'offset']
 const MAX_BATCH = 100_000
-
-/** Makes an addon call and awaits it; what it throws or rejects with becomes an `AsteroidError`. */
-async function settle(call, signal) {
-  try {
-    return await call()
-  } catch (error) {
-    throw fromNative(error, signal)
-  }
-}
-
-/** Runs `call` with an addon flag that is set when `signal` fires. */
-async function withSignal(signal, call) {
-  if (!signal) return call(undefined)
-  if (signal.aborted) throw aborted(signal)
-  const flag = new (native().AbortFlag)()
-  const abort = () => flag.abort()
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await call(flag)
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
-}
-
-function progressThrew(cause, consequence) {
-  return new AsteroidError('ABORTED', `onProgress threw, ${consequence}`, { cause })
-}
 
 class AsteroidDB {
   #addon
@@ -150,11 +125,15 @@ class AsteroidDB {
     })
   }
 
-  async #fill(stage, columns, signal) {
-    const filling = fill(stage, columns, signal)
+  #fill(stage, columns, signal) {
+    return this.#track(fill(stage, columns, signal))
+  }
+
+  /** Has `close` wait for `filling`. */
+  async #track(filling) {
     this.#filling.add(filling)
     try {
-      await filling
+      return await filling
     } finally {
       this.#filling.delete(filling)
     }
@@ -192,9 +171,8 @@ class AsteroidDB {
     throw unsupported('deleteWhere')
   }
 
-  async bulkBuild() {
-    this.#live()
-    throw unsupported('bulkBuild')
+  async bulkBuild(vectors, options) {
+    return bulkBuild(this.#live(), vectors, options, (filling) => this.#track(filling))
   }
 
   async compact() {

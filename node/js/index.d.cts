@@ -186,6 +186,65 @@ export interface Written {
   firstId?: number | bigint
 }
 
+/** Where `bulkBuild` takes vectors from: rows at hand, chunks of rows to come, or the path of a file. */
+export type BulkVectors =
+  | Vectors
+  | Iterable<Vectors | Promise<Vectors>>
+  | AsyncIterable<Vectors>
+  | string
+  | { readonly href: string; readonly protocol: string }
+
+/** The steps of a bulk build, in their order. */
+export type BulkPhase =
+  | 'validate'
+  | 'prepare'
+  | 'descend'
+  | 'connect'
+  | 'upper'
+  | 'order'
+  | 'vectors'
+  | 'store'
+
+/** How far a bulk build has come. */
+export interface BulkProgress extends Progress {
+  /** What is going on: reading `vectors` in, then the steps of the build. */
+  phase: 'read' | BulkPhase
+  /** The share of the whole that is done, from 0 to 1; never falls. */
+  fraction: number
+  /** While reading, rows read; afterwards the rows that `fraction` of all come to. */
+  done: number
+  /** Rows in all; while an iterable is read, whose end is not known, rows so far. */
+  total: number
+}
+
+/** Options of a bulk build. */
+export interface BulkBuildOptions<P extends object = Payload> extends SignalOptions {
+  /** Threads to build with, the database's writer among them. 0 (default): one per core. */
+  threads?: number | undefined
+  /** One id per vector. Default: 0, 1, 2, ... */
+  ids?: readonly Id[] | BigUint64Array | Uint32Array | undefined
+  /** One payload, or `null`, per vector. Default: none. */
+  payloads?: Iterable<P | null | undefined> | AsyncIterable<P | null | undefined> | undefined
+  /** As for `insertMany`; also told as each step begins. */
+  onProgress?: ((progress: BulkProgress) => void) | undefined
+  /** Most memory, in bytes, that the build may need. Default: what the system says is free. */
+  maxMemoryBytes?: number | undefined
+}
+
+/** What a bulk build did. */
+export interface BulkBuilt {
+  /** Rows written. */
+  n: number
+  /** Milliseconds from the call to the end, reading `vectors` in included. */
+  elapsedMs: number
+  /** `n` by `elapsedMs`. */
+  vectorsPerSec: number
+  /** Threads it was built with. */
+  threads: number
+  /** Milliseconds of each step. */
+  phases: Record<BulkPhase, number>
+}
+
 /** A whole row. */
 export interface Row<P extends object = Payload> {
   id: Id
@@ -377,8 +436,28 @@ export class AsteroidDB<P extends object = Payload> {
   /** Rejects with `UNSUPPORTED`: comes with a later version. */
   deleteWhere(filter: object): Promise<never>
 
-  /** Rejects with `UNSUPPORTED`: comes with a later version. */
-  bulkBuild(vectors: Vectors, options?: object): Promise<never>
+  /**
+   * Builds the whole graph of a first load at once, in memory, and writes it in one pass: several times as fast as
+   * `insertMany`, and the graph finds as much. The database must be empty. All rows or none: after an abort, a crash
+   * or a full disk it is empty. The same vectors and seed give the same graph, whatever the number of threads.
+   *
+   * `vectors` are at hand (a `Float32Array` of `n * dim` numbers end to end, an array of vectors, a tensor), or come
+   * in chunks from an iterable, each a whole number of vectors, or lie in a file: the path of a `.npy` (rows x dim,
+   * C order; float32, float16, float64, uint8, int8), `.fvecs` or `.bvecs`. Files and chunks are read straight into
+   * the one buffer that the build works on. A call with an iterable takes its place among the writes when the
+   * iterable has ended, any other at once.
+   *
+   * Memory: about `9 * dim + 500` bytes per row at the peak, `vectors` as one copy included; afterwards it falls back
+   * to what `cacheBytes` allows. A build that needs more than there is is refused before it begins.
+   *
+   * Rejects with `NOT_EMPTY`, `ABORTED` (also where an iterable throws, which is then the `cause`), `IO` (the file
+   * cannot be read), and as `insertMany` does, naming the row.
+   *
+   * ```ts
+   * const { n, vectorsPerSec } = await db.bulkBuild('./embeddings.npy', { onProgress: (p) => console.log(p.fraction) })
+   * ```
+   */
+  bulkBuild(vectors: BulkVectors, options?: BulkBuildOptions<P>): Promise<BulkBuilt>
 
   /** Rejects with `UNSUPPORTED`: comes with a later version. */
   compact(): Promise<never>

@@ -107,4 +107,4 @@ function checkOpen(path, options) {
   }
 }
 
-module.exports = { checkOpen }
+module.exports = { checkOpen, checkPath }

@@ -57,10 +57,11 @@ function payloadFiller(payloads) {
 }
 
 /**
- * Copies all rows into `stage`. The first slice during the call, the rest with a turn of the event loop
- * between any two slices, so that no timer waits for more than a few milliseconds.
+ * Copies rows into `stage`. The first slice during the call, the rest with a turn of the event loop between any two
+ * slices, so that no timer waits for more than a few milliseconds. `turn` hears of the rows copied after each, and
+ * ends the copying by throwing.
  */
-async function fill(stage, { rows, dim, columns }, signal) {
+async function copy(stage, { rows, dim, columns }, turn) {
   const bySize = Math.max(1, Math.floor(SLICE_BYTES / (dim * 4)))
   const step = columns.some((column) => column.costly) ? Math.min(bySize, COSTLY_ROWS) : bySize
   let began = performance.now()
@@ -69,11 +70,18 @@ async function fill(stage, { rows, dim, columns }, signal) {
     for (const column of columns) column.fill(stage, from, to)
     if (to < rows && (step === bySize || performance.now() - began > SLICE_MS)) {
       await new Promise(setImmediate)
-      if (signal?.aborted) throw aborted(signal)
+      turn(to)
       began = performance.now()
     }
   }
+}
+
+/** Copies all rows into `stage` and finishes it. */
+async function fill(stage, rows, signal) {
+  await copy(stage, rows, () => {
+    if (signal?.aborted) throw aborted(signal)
+  })
   stage.finish()
 }
 
-module.exports = { checkIds, checkQueries, checkRows, fill }
+module.exports = { checkIds, checkQueries, checkRows, copy, fill, payloadFiller }

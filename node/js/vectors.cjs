@@ -165,4 +165,4 @@ function vectorColumn(vectors, dim, name) {
   )
 }
 
-module.exports = { kindOf, toVector, vectorColumn }
+module.exports = { isNumeric, isTensor, kindOf, toVector, vectorColumn }

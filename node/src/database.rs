@@ -5,11 +5,11 @@ use crate::handle::Handle;
 use crate::open::Facts;
 use crate::pool::Readers;
 use crate::reply::{Raw, nothing, promise, to_napi, value};
-use crate::signal::{AbortFlag, Watch};
+use crate::signal::{AbortFlag, ReportArgs, Watch};
 use crate::stage::Stage;
 use asteroid_core::{CheckReport, Include, Inserted, Mode, Result, Rows, Snapshot, Stats};
 use napi::Env;
-use napi::bindgen_prelude::{FnArgs, Function, Object};
+use napi::bindgen_prelude::{Function, Object};
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,11 +22,11 @@ const WHOLE: Include = Include { payload: true, vector: true };
 /// An open database. Dropped without `close`, it finishes its queued writes and lets go of its files.
 #[napi]
 pub struct Database {
-    handle: Arc<Handle>,
+    pub(crate) handle: Arc<Handle>,
     facts: Facts,
 }
 
-type Promised<'env> = napi::Result<Object<'env>>;
+pub(crate) type Promised<'env> = napi::Result<Object<'env>>;
 
 fn checked<T>(result: Result<T>) -> napi::Result<T> {
     result.map_err(|error| to_napi(&error))
@@ -98,7 +98,7 @@ impl Database {
         upsert: bool,
         stage: &Stage,
         abort: Option<&AbortFlag>,
-        progress: Option<Function<'env, FnArgs<(f64, f64)>, ()>>,
+        progress: Option<Function<'env, ReportArgs, ()>>,
     ) -> Promised<'env> {
         let watch = Watch::new(abort, progress)?;
         let staged = stage.staged();

@@ -7,6 +7,7 @@
 // The macros export nothing in a test build, which makes everything look unused there.
 #![cfg_attr(test, allow(dead_code))]
 
+mod bulk;
 mod convert;
 mod database;
 mod handle;

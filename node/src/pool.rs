@@ -3,8 +3,10 @@
 //! Short reads wait in a queue of our own. The parallel parts of long calls take one short read between any
 //! two of their jobs, so a `searchMany` of thousands and single searches share the threads fairly.
 
+use asteroid_core::Pool as _;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -24,9 +26,12 @@ fn build(name: &'static str, threads: usize) -> Option<ThreadPool> {
 
 /// Fixes the number of reader threads. Only the first call in a process counts.
 pub(crate) fn size(threads: Option<usize>) {
-    let threads = threads
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get));
+    let threads = threads.unwrap_or_else(cores);
     READERS.get_or_init(|| build("asteroid-read", threads));
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 fn readers() -> Option<&'static ThreadPool> {
@@ -73,28 +78,67 @@ impl asteroid_core::Pool for Readers {
         readers().map_or(1, ThreadPool::current_num_threads)
     }
 
-    // The calling thread works too: a helper that the system is slow to wake then delays nobody for long.
     fn for_each(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                if i >= n {
-                    break;
-                }
-                job(i);
-                run_one_short();
+        spread(readers(), self.threads(), n, job);
+    }
+}
+
+// The calling thread works too: a helper that the system is slow to wake then delays nobody for long.
+fn spread(pool: Option<&ThreadPool>, threads: usize, n: usize, job: &(dyn Fn(usize) + Sync)) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= n {
+                break;
             }
-        };
-        let helpers = self.threads().min(n).saturating_sub(1);
-        match readers().filter(|_| helpers > 0) {
-            Some(pool) => pool.in_place_scope(|scope| {
-                for _ in 0..helpers {
-                    scope.spawn(|_| work());
-                }
-                work();
-            }),
-            None => work(),
+            job(i);
+            run_one_short();
         }
+    };
+    let helpers = threads.min(n).saturating_sub(1);
+    match pool.filter(|_| helpers > 0) {
+        Some(pool) => pool.in_place_scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| work());
+            }
+            work();
+        }),
+        None => work(),
+    }
+}
+
+/// A pool of as many threads as one call asks for, the calling one among them: reader threads as far as they go round,
+/// else threads of its own that end with it.
+pub(crate) struct Workers {
+    own: Option<ThreadPool>,
+    threads: usize,
+}
+
+impl Workers {
+    /// `threads` of them, as many as there are cores where 0.
+    pub(crate) fn new(threads: usize) -> Workers {
+        let threads = if threads == 0 { cores() } else { threads };
+        let shared = Readers.threads();
+        if threads <= shared {
+            return Workers { own: None, threads };
+        }
+        let own = build("asteroid-bulk", threads - 1);
+        let threads = if own.is_some() { threads } else { shared };
+        Workers { own, threads }
+    }
+}
+
+impl asteroid_core::Pool for Workers {
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn for_each(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
+        let pool = match &self.own {
+            Some(own) => Some(own),
+            None => readers(),
+        };
+        spread(pool, self.threads, n, job);
     }
 }

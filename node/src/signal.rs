@@ -30,15 +30,23 @@ impl AbortFlag {
     }
 }
 
-type Args = FnArgs<(f64, f64)>;
+/// What a progress callback is told: rows done, rows in all, and which step of the call this is.
+pub(crate) type ReportArgs = FnArgs<(f64, f64, u32)>;
 // Weak: a progress callback alone does not keep the process alive. The pending promise does.
-type Callback = ThreadsafeFunction<Args, (), Args, Status, false, true>;
+type Callback = ThreadsafeFunction<ReportArgs, (), ReportArgs, Status, false, true>;
 
 const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
 
 struct Progress {
     callback: Callback,
     next: Mutex<Instant>,
+}
+
+impl Progress {
+    fn tell(&self, done: u64, total: u64, step: u32) {
+        let args = FnArgs::from((done as f64, total as f64, step));
+        self.callback.call(args, ThreadsafeFunctionCallMode::NonBlocking);
+    }
 }
 
 /// What one call listens to and reports to; by default, to nobody.
@@ -52,7 +60,7 @@ impl Watch {
     /// For a call with these optional arguments.
     pub(crate) fn new(
         abort: Option<&AbortFlag>,
-        progress: Option<Function<'_, Args, ()>>,
+        progress: Option<Function<'_, ReportArgs, ()>>,
     ) -> napi::Result<Watch> {
         let progress = match progress {
             Some(function) => {
@@ -71,7 +79,7 @@ impl Watch {
     }
 
     /// Tells JavaScript, at most 20 times a second. The facade itself reports the end.
-    pub(crate) fn report(&self, done: u64, total: u64) {
+    pub(crate) fn report(&self, done: u64, total: u64, step: u32) {
         let Some(progress) = &self.progress else { return };
         let now = Instant::now();
         {
@@ -81,15 +89,21 @@ impl Watch {
             }
             *next = now + BETWEEN_REPORTS;
         }
-        let args = FnArgs::from((done as f64, total as f64));
-        progress.callback.call(args, ThreadsafeFunctionCallMode::NonBlocking);
+        progress.tell(done, total, step);
+    }
+
+    /// Tells JavaScript that a step begins, however short the last report was ago.
+    pub(crate) fn begin(&self, done: u64, total: u64, step: u32) {
+        if let Some(progress) = &self.progress {
+            progress.tell(done, total, step);
+        }
     }
 
     /// Runs `work` under a [`Control`] that asks and tells this watch.
     pub(crate) fn control<T>(&self, handle: &Handle, work: impl FnOnce(&Control<'_>) -> T) -> T {
         work(&Control {
             cancelled: &|| self.cancelled(handle),
-            progress: &|done, total| self.report(done, total),
+            progress: &|done, total| self.report(done, total, 0),
         })
     }
 }

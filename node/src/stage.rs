@@ -12,6 +12,7 @@ use std::time::Duration;
 pub(crate) struct Columns {
     pub(crate) ids: Option<Vec<Id>>,
     vectors: Vec<Vec<f32>>,
+    gather: bool,
     payloads: Vec<String>,
 }
 
@@ -52,6 +53,13 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn no_memory(numbers: usize) -> napi::Error {
+    reply::to_napi(&Error::invalid(format!(
+        "the system refuses the memory for {numbers} numbers ({} MB): give fewer rows in one call",
+        numbers / 250_000
+    )))
+}
+
 /// Filled from JavaScript, then finished or given up.
 #[napi]
 pub struct Stage(Arc<Shared>);
@@ -78,10 +86,29 @@ impl Stage {
 
     /// Copies the next vectors.
     #[napi]
-    pub fn vectors(&self, slice: &[f32]) {
-        if let State::Filling(columns) = &mut *lock(&self.0) {
-            columns.vectors.push(slice.to_vec());
+    pub fn vectors(&self, slice: &[f32]) -> napi::Result<()> {
+        let State::Filling(columns) = &mut *lock(&self.0) else { return Ok(()) };
+        match columns.vectors.last_mut().filter(|_| columns.gather) {
+            Some(all) => {
+                all.try_reserve(slice.len()).map_err(|_| no_memory(all.len() + slice.len()))?;
+                all.extend_from_slice(slice);
+            }
+            None => columns.vectors.push(slice.to_vec()),
         }
+        Ok(())
+    }
+
+    /// Has all vectors gathered in one piece from the start, with room for `numbers`, so that there is never a second
+    /// copy of them.
+    #[napi]
+    pub fn gather_vectors(&self, numbers: f64) -> napi::Result<()> {
+        let mut all = Vec::new();
+        all.try_reserve_exact(numbers as usize).map_err(|_| no_memory(numbers as usize))?;
+        if let State::Filling(columns) = &mut *lock(&self.0) {
+            columns.gather = true;
+            columns.vectors.push(all);
+        }
+        Ok(())
     }
 
     fn add_ids(&self, more: impl IntoIterator<Item = Id>) {

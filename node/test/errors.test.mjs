@@ -280,7 +280,6 @@ test('rows that are there, and rows that are not', async (t) => {
 
 test('what comes later says so', async (t) => {
   const db = await unchanged(t)
-  await rejects('UNSUPPORTED', () => db.bulkBuild(new Float32Array(4)), /later/)
   await rejects('UNSUPPORTED', () => db.deleteWhere({ a: 1 }), /later/)
   await rejects('UNSUPPORTED', () => db.compact(), /later/)
   await rejects('UNSUPPORTED', () => db.count({ a: 1 }), /filter/)

@@ -23,6 +23,11 @@ fn steps(seed: u64, count: usize, shape: &Shape) -> Vec<Step> {
     let mut rng = Rng::new(seed);
     let mut model = Model::new(shape.dim, shape.metric);
     let mut steps = Vec::new();
+    if rng.chance(50) {
+        let write = workload::bulk(&mut rng, shape, shape.most);
+        let _ = model.apply(&write);
+        steps.push(Step::Write(write));
+    }
     while steps.len() < count {
         steps.push(match rng.below(20) {
             0 => Step::Flush,
@@ -154,6 +159,7 @@ struct Count {
 
 /// Cuts a recorded run at every `stride`-th operation.
 fn cut_everywhere(on: &OnDisk, seed: u64, count: usize, images: usize) -> Count {
+    let on = &OnDisk { policy: workload::link_policy(&mut Rng::new(seed)), ..on.clone() };
     let disk = SimDisk::new();
     let mut trace = Trace::starting_with(Model::new(SHAPE.dim, on.config.metric));
     let shape = Shape { metric: on.config.metric, ..SHAPE };

@@ -2,7 +2,9 @@
 // A panic is a failure here, and output is evidence.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod bulk;
 mod bytes;
+mod concurrent;
 mod crash;
 mod damage;
 mod kill;
@@ -10,6 +12,8 @@ mod kv;
 mod model;
 mod model_on_disk;
 mod open;
+mod recall;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+mod shape;
 mod store_crash;

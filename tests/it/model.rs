@@ -105,6 +105,11 @@ fn draw_calls(rng: &mut Rng, shape: &Shape, count: usize) -> Vec<Call> {
     // The calls are drawn against a model so that they fit; they stay valid when others are left out.
     let mut model = Model::new(shape.dim, shape.metric);
     let mut calls = Vec::new();
+    if rng.chance(50) {
+        let write = workload::bulk(rng, shape, 2 * shape.rows);
+        let _ = model.apply(&write);
+        calls.push(Call::Write(write));
+    }
     while calls.len() < count {
         let known = |rng: &mut Rng| match model.rows.len() as u64 {
             0 => Id::from(1),
@@ -288,7 +293,7 @@ fn scan(index: &Index, model: &mut Model, limit: usize, doomed: &[Id], what: &st
 fn prove(setting: &Setting, calls: &[Call], seed: u64) -> Seen {
     let pool = Threads::new(2);
     let fails = |calls: &[Call]| -> Option<String> {
-        let outcome = quiet(|| catch_unwind(AssertUnwindSafe(|| drop(replay(setting, calls, &pool)))));
+        let outcome = quiet(|| catch_unwind(AssertUnwindSafe(|| replay(setting, calls, &pool).rows)));
         outcome.err().map(|panic| said(&*panic).to_owned())
     };
     match quiet(|| catch_unwind(AssertUnwindSafe(|| replay(setting, calls, &pool)))) {
@@ -297,8 +302,7 @@ fn prove(setting: &Setting, calls: &[Call], seed: u64) -> Seen {
             let first = said(&*panic).to_owned();
             let (calls, last) = shrink(calls.to_vec(), &fails);
             let last = last.unwrap_or_else(|| "(it did not fail again)".into());
-            let mut listed = format!("{calls:?}");
-            listed.truncate(listed.floor_char_boundary(4000));
+            let listed: String = format!("{calls:?}").chars().take(4000).collect();
             panic!(
                 "ASTEROID_SEED={seed} {setting:?}: {first}\nshrunk to {} calls: {last}\n{listed}",
                 calls.len()
@@ -363,16 +367,18 @@ fn run_all(metric: Metric, files: bool) {
     let seed = seed();
     let mut rng = Rng::new(seed ^ metric as u64 ^ u64::from(files) << 8);
     let (mut found, mut wanted) = (0, 0);
-    for setting in settings(metric, files, &mut rng) {
+    for mut setting in settings(metric, files, &mut rng) {
+        setting.options.link_policy = workload::link_policy(&mut rng);
         let began = Instant::now();
         let calls = draw_calls(&mut rng, &setting.shape, 300);
         let seen = prove(&setting, &calls, seed);
         let recall = seen.found as f64 / seen.wanted.max(1) as f64;
         println!(
-            "{} m {} mMax0 {} files {files}: {} calls, {} refused, {} aborted, {} reopened, {} searches with recall {recall:.4}, {} rows left, {:?}",
+            "{} m {} mMax0 {} {:?} files {files}: {} calls, {} refused, {} aborted, {} reopened, {} searches with recall {recall:.4}, {} rows left, {:?}",
             metric.name(),
             setting.config.m,
             setting.config.m_max0,
+            setting.options.link_policy,
             calls.len(),
             seen.refused,
             seen.aborted,

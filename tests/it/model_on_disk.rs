@@ -1,6 +1,6 @@
 //! A whole database on one simulated disk.
 
-use asteroid_core::{Config, Durability, Index, Metric, Options, Result, Stores, VectorStorage};
+use asteroid_core::{Config, Durability, Index, LinkPolicy, Metric, Options, Result, Stores, VectorStorage};
 use asteroid_native_storage::RedbKv;
 use asteroid_tests::sim::SimDisk;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 pub(crate) struct OnDisk {
     pub(crate) config: Config,
     pub(crate) durability: Durability,
+    pub(crate) policy: Option<LinkPolicy>,
 }
 
 /// Few links but a large cap: dirty lists are counted in room for caps, so that checkpoints come often, in the middle
@@ -20,7 +21,7 @@ pub(crate) fn config(metric: Metric, vector_storage: VectorStorage) -> Config {
 
 impl OnDisk {
     pub(crate) fn new(metric: Metric, durability: Durability) -> OnDisk {
-        OnDisk { config: config(metric, VectorStorage::Paged), durability }
+        OnDisk { config: config(metric, VectorStorage::Paged), durability, policy: None }
     }
 
     pub(crate) fn open(&self, disk: &SimDisk) -> Result<Index> {
@@ -28,6 +29,7 @@ impl OnDisk {
             cache_bytes: 4 << 20,
             paged_max_cached_pages: Some(1),
             durability: self.durability,
+            link_policy: self.policy,
             ..Options::default()
         };
         // So small a cache makes redb write pages before any commit names them.

@@ -4,11 +4,11 @@ use crate::kv::{Entries, dump};
 use asteroid_core::kv::{Batch, Kv, MemKv, Op, Range, Space, links};
 use asteroid_core::{Code, Result};
 use asteroid_native_storage::RedbKv;
+use asteroid_tests::quiet::{panics, quiet, said};
 use asteroid_tests::rng::{Rng, seed};
 use asteroid_tests::sim::SimDisk;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 use std::time::Instant;
 
 const FILE: &str = "graph.redb";
@@ -179,30 +179,6 @@ fn a_failing_disk_gives_its_error_then_poisoned_and_what_was_durable_stays() {
     assert!(failed > whole.ops());
 }
 
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-    static PANICS: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Counts the panics of this thread instead of printing them: those inside redb are expected.
-fn quiet<T>(work: impl FnOnce() -> T) -> T {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if QUIET.get() {
-                PANICS.set(PANICS.get() + 1);
-            } else {
-                usual(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    let done = work();
-    QUIET.set(false);
-    done
-}
-
 #[test]
 fn a_flipped_byte_is_an_error_or_harmless_never_a_panic_or_a_wrong_value() {
     let seed = seed();
@@ -216,6 +192,7 @@ fn a_flipped_byte_is_an_error_or_harmless_never_a_panic_or_a_wrong_value() {
     ran.outcome.unwrap();
     let mut rng = Rng::new(seed);
     let (mut flips, mut refused, mut harmless) = (0, 0, 0);
+    let before = panics();
     for (image, at) in [("closed", disk.ops()), ("killed", before_close.get())] {
         let sound = disk.after_kill(at);
         let len = asteroid_core::bytes::Bytes::len(&*sound.open(FILE)).unwrap();
@@ -234,15 +211,15 @@ fn a_flipped_byte_is_an_error_or_harmless_never_a_panic_or_a_wrong_value() {
                     assert_eq!(error.code(), Code::Corrupt, "{what}: {error}");
                     refused += 1;
                 }
-                Err(panic) => panic!(
-                    "{what}: {}",
-                    panic.downcast_ref::<String>().map_or("a panic came through", String::as_str)
-                ),
+                Err(panic) => panic!("{what}: {}", said(&*panic)),
             }
             flips += 1;
         }
     }
-    println!("{flips} flips: {refused} refused, {harmless} harmless, {} panics caught in redb", PANICS.get());
+    println!(
+        "{flips} flips: {refused} refused, {harmless} harmless, {} panics caught in redb",
+        panics() - before
+    );
     assert!(refused > 100 && harmless > 100);
 }
 

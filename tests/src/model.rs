@@ -14,6 +14,8 @@ pub enum Write {
     Put(Id, Vec<f32>, Option<String>, Mode),
     /// [`Index::insert_many`]: ids, all vectors, payloads.
     Many(Option<Vec<Id>>, Vec<f32>, Vec<Option<String>>, Mode),
+    /// [`Index::bulk_build`], only ever the first call: ids, all vectors, payloads.
+    Bulk(Option<Vec<Id>>, Vec<f32>, Vec<Option<String>>),
     /// [`Index::update`].
     Update(Id, Vec<f32>),
     /// [`Index::delete`].
@@ -74,6 +76,12 @@ impl Model {
                 self.put_all(&[(id.clone(), vector.as_slice(), payload.clone())], *mode)
             }
             Write::Many(ids, vectors, payloads, mode) => self.many(ids.as_deref(), vectors, payloads, *mode),
+            Write::Bulk(ids, vectors, payloads) => {
+                if !self.rows.is_empty() {
+                    return Err(Code::NotEmpty);
+                }
+                self.many(ids.as_deref(), vectors, payloads, Mode::Insert)
+            }
             Write::Update(id, vector) => {
                 self.valid(vector)?;
                 self.rows.get_mut(id).ok_or(Code::NotFound)?.vector = vector.as_slice().into();
@@ -337,6 +345,10 @@ pub fn run(index: &Index, write: &Write, pool: &dyn Pool) -> Result<u64> {
         Write::Many(ids, vectors, payloads, mode) => {
             let rows = Rows { ids: ids.as_deref(), vectors, payloads };
             index.insert_many(rows, *mode, pool, &Control::NONE).map(|done| done.count)
+        }
+        Write::Bulk(ids, vectors, payloads) => {
+            let rows = Rows { ids: ids.as_deref(), vectors, payloads };
+            index.bulk_build(rows, pool, &Control::NONE, &|_| ()).map(|done| done.count)
         }
         Write::Update(id, vector) => index.update(id, vector).map(|()| 1),
         Write::Delete(id) => index.delete(id).map(u64::from),

@@ -2,7 +2,7 @@
 
 use crate::model::{Model, Write};
 use crate::rng::Rng;
-use asteroid_core::{Id, Metric, Mode};
+use asteroid_core::{Id, LinkPolicy, Metric, Mode};
 
 /// How a workload looks.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,19 @@ pub fn rows(rng: &mut Rng, shape: &Shape, mode: Mode, count: u64) -> Write {
     let base = rng.word() >> 12;
     let ids = (0..count).map(|i| Id::from(base + 3 * i)).collect();
     Write::Many(Some(ids), vectors, payloads, mode)
+}
+
+/// Draws a bulk build of `count` rows.
+pub fn bulk(rng: &mut Rng, shape: &Shape, count: u64) -> Write {
+    let Write::Many(ids, vectors, payloads, _) = rows(rng, shape, Mode::Insert, count) else {
+        unreachable!()
+    };
+    Write::Bulk(ids, vectors, payloads)
+}
+
+/// Draws how changed links are written.
+pub fn link_policy(rng: &mut Rng) -> Option<LinkPolicy> {
+    [None, Some(LinkPolicy::Eager), Some(LinkPolicy::Lazy), Some(LinkPolicy::Adaptive)][rng.below(4) as usize]
 }
 
 /// A call that must be refused, or that the next rows make refusable.

@@ -87,6 +87,8 @@ impl Index {
             return Err(error);
         }
         phase(BulkPhase::Store);
+        // Later writes must be told from the state shown here, which is never before the first write.
+        w.seq = w.seq.max(1);
         let mut meta = w.meta;
         meta.next = count as u32;
         meta.committed = meta.next;
@@ -109,11 +111,7 @@ impl Index {
         }
         w.meta = meta;
         self.allocated.store(meta.next, Ordering::Release);
-        self.published.store(Arc::new(Published {
-            seq: w.seq.max(1),
-            slots: meta.committed,
-            live: meta.live,
-        }));
+        self.published.store(Arc::new(Published { seq: w.seq, slots: meta.committed, live: meta.live }));
         (control.progress)(count as u64, count as u64);
         Ok(Inserted { count: count as u64, first_id: rows.ids.is_none().then_some(0) })
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::RwLock;
 
+type Entry = (Vec<u8>, Vec<u8>);
 type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 #[derive(Default)]
@@ -98,14 +99,28 @@ impl Overlay {
         Ok(found)
     }
 
-    /// Up to `limit` newest entries of `range`, ascending.
-    pub(crate) fn scan(
+    /// Up to `limit` newest entries of `range`, ascending; fewer only where there are no more.
+    pub(crate) fn scan(&self, kv: &dyn Kv, space: Space, range: &Range, limit: usize) -> Result<Vec<Entry>> {
+        let mut range = range.clone();
+        let mut found = Vec::new();
+        loop {
+            let (page, horizon) = self.scan_once(kv, space, &range, limit - found.len())?;
+            found.extend(page);
+            match horizon {
+                Some(seen) if found.len() < limit => range.start = [seen.as_slice(), &[0]].concat(),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Some newest entries of `range`, and how far they are all of them, if not to its end.
+    fn scan_once(
         &self,
         kv: &dyn Kv,
         space: Space,
         range: &Range,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    ) -> Result<(Vec<Entry>, Option<Vec<u8>>)> {
         // Held while the view is taken, so that nothing moves from one to the other unseen.
         let inner = sync::read(&self.0);
         let view = kv.view()?;
@@ -136,6 +151,36 @@ impl Overlay {
             if from_store >= limit { Flow::Break(()) } else { Flow::Continue(()) }
         })?;
         merged.extend(newer.into_iter().filter_map(|(key, value)| Some((key, value?))));
-        Ok(merged.into_iter().take(limit).collect())
+        Ok((merged.into_iter().take(limit).collect(), horizon))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::MemKv;
+
+    #[test]
+    fn a_scan_goes_on_past_any_number_of_deletes() {
+        let (kv, overlay) = (MemKv::default(), Overlay::default());
+        let mut stored = Batch::default();
+        (0..100u8).for_each(|i| stored.put(Space::Ids, [i], [1]));
+        kv.apply(&stored).unwrap();
+        let mut newer = Batch::default();
+        (0..90u8).for_each(|i| newer.delete(Space::Ids, [i]));
+        newer.put(Space::Ids, [95], [2]);
+        newer.put(Space::Ids, [200], [2]);
+        overlay.absorb(&newer);
+        for limit in 1..30 {
+            let found = overlay.scan(&kv, Space::Ids, &Range::all(), limit).unwrap();
+            let keys: Vec<u8> = found.iter().map(|(key, _)| key[0]).collect();
+            let want: Vec<u8> = (90..100).chain([200]).take(limit).collect();
+            assert_eq!(keys, want, "limit {limit}");
+            assert!(
+                found
+                    .iter()
+                    .all(|(key, value)| value[0] == if key[0] == 95 || key[0] == 200 { 2 } else { 1 })
+            );
+        }
     }
 }

@@ -130,29 +130,39 @@ impl Index {
         pending: &[Reverse<u64>],
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        // An older view would do for reading, but its lists would not be kept.
-        let epoch = self.adjacency.epoch();
-        if view.as_ref().is_none_or(|(taken, _)| *taken != epoch) {
-            *view = Some((epoch, self.kv.view()?));
-        }
-        let Some((epoch, view)) = view else { return Ok(()) };
-        let mut wanted = vec![node];
-        let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
-        wanted.extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
-        self.mix.note_reads(wanted.len() as u64);
-        let found = self.adjacency.fetch(&**view, *epoch, &wanted, &mut |slot, list| {
-            if slot == node {
-                out.clear();
-                out.extend_from_slice(list);
+        loop {
+            // An older view would do for reading, but its lists would not be kept.
+            let epoch = self.adjacency.epoch();
+            let current = view.take_if(|(taken, _)| *taken == epoch);
+            let (_, from) = view.insert(match current {
+                Some(current) => current,
+                None => (epoch, self.kv.view()?),
+            });
+            let mut wanted = vec![node];
+            let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
+            wanted
+                .extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
+            self.mix.note_reads(wanted.len() as u64);
+            let mut seen = false;
+            let found = self.adjacency.fetch(&**from, epoch, &wanted, &mut |slot, list| {
+                if slot == node {
+                    seen = true;
+                    out.clear();
+                    out.extend_from_slice(list);
+                }
+            });
+            let Err(error) = found else { return Ok(()) };
+            // What failed may be a list read ahead of its time, or one written after the view was taken: that is in
+            // the cache, or in the store once a checkpoint let it leave the cache.
+            if seen || self.adjacency.read(node, out) {
+                return Ok(());
             }
-        });
-        // A list written after the view was taken is in the cache.
-        match found {
-            Err(_) if self.adjacency.read(node, out) => Ok(()),
-            found => found.map_err(|error| match self.id_of(node) {
-                Ok(Some(id)) => error.at(format!("row {id}")),
-                _ => error,
-            }),
+            if self.adjacency.epoch() == epoch {
+                return Err(match self.id_of(node) {
+                    Ok(Some(id)) => error.at(format!("row {id}")),
+                    _ => error,
+                });
+            }
         }
     }
 

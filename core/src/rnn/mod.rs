@@ -256,7 +256,8 @@ fn layer<S: Space>(run: &Run<'_>, space: &S, params: &Params, cap: u32, base: bo
     }
     descent.symmetrise()?;
     let cap = cap.max(2) as usize;
-    let tree = tree::span(&descent, (cap / 2).max(2), params.seed);
+    // Half of the room, but three edges where there is room for them: with two, a tree is one long path.
+    let tree = tree::span(&descent, (cap / 2).max(3).min(cap), params.seed);
     let size = descent.chunk;
     let mut lists = descent.lists;
     run.each_mut(&mut lists, |chunk, lists| {

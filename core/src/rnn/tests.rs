@@ -295,6 +295,15 @@ fn parts_that_lists_leave_apart_are_joined() {
 }
 
 #[test]
+fn the_narrowest_lists_still_connect_everything() {
+    for (cap, seed) in [2, 3, 4, 5].into_iter().flat_map(|cap| (0..12).map(move |seed| (cap, seed))) {
+        let vectors = clustered(seed, 600, 3, 40);
+        let params = Params { m_max: cap, m_max0: cap, seed, ..Params::default() };
+        verify(&graph_of(&vectors, 3, Metric::Cosine, &params, &Serial), &vectors, 3, &params);
+    }
+}
+
+#[test]
 fn cancelling_at_any_moment_ends_the_build() {
     let vectors = clustered(seed(), 3000, 8, 10);
     let input = Input { vectors: &vectors, dim: 8, metric: Metric::L2, level_of: &level };

@@ -114,7 +114,8 @@ fn join<S: Space>(descent: &Descent<'_, S>, forest: &mut Forest, seed: u64) {
     let main = (0..n as u32).max_by_key(|&p| (sizes[p as usize], std::cmp::Reverse(p))).unwrap_or(0);
     let first = Tree::new(n, &forest.edges);
     let mut later: HashMap<u32, Vec<u32>> = HashMap::new();
-    let mut anywhere = 0..n as u32;
+    // Points of the main part that may have room, for when none of those near has; the lowest is taken first.
+    let mut open: Vec<u32> = (0..n as u32).rev().filter(|&p| forest.root(p) == forest.root(main)).collect();
     // Points ascend, so the first of a part that is met is always its lowest.
     for start in 0..n as u32 {
         if forest.root(start) == forest.root(main) {
@@ -125,20 +126,27 @@ fn join<S: Space>(descent: &Descent<'_, S>, forest: &mut Forest, seed: u64) {
         let from = leaf(&first, forest, start);
         let target = near.into_iter().find(|&p| room(forest, p) && forest.root(p) == forest.root(main));
         let target = target.or_else(|| {
-            while let Some(p) = anywhere.clone().next() {
-                if room(forest, p) && forest.root(p) == forest.root(main) {
-                    return Some(p);
-                }
-                anywhere.next();
+            while open.last().is_some_and(|&p| !room(forest, p)) {
+                open.pop();
             }
-            None
+            open.last().copied()
         });
         if let Some(to) = target
             && forest.tie(from, to)
         {
             later.entry(from).or_default().push(to);
             later.entry(to).or_default().push(from);
+            part(&first, start, &mut open);
         }
+    }
+}
+
+/// Adds the points of `start`'s part to `out`.
+fn part(tree: &Tree, start: u32, out: &mut Vec<u32>) {
+    let mut todo = vec![(start, start)];
+    while let Some((at, from)) = todo.pop() {
+        out.push(at);
+        todo.extend(tree.of(at).iter().filter(|&&next| next != from).map(|&next| (next, at)));
     }
 }
 

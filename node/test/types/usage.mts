@@ -1,5 +1,5 @@
 // Compiled by `npm run typecheck`, never run: what must be allowed is, and what must not be is an error.
-import { AsteroidDB, AsteroidError, type Hit, type Id, open, type Row } from 'asteroid-db'
+import { AsteroidDB, AsteroidError, type BulkBuilt, type Hit, type Id, open, type Row } from 'asteroid-db'
 
 interface Film {
   title: string
@@ -50,6 +50,22 @@ console.log(
   (await db.stats()).rows,
 )
 await db.mergePayload(1, { title: null })
+const built: BulkBuilt = await db.bulkBuild(new Float32Array(6), {
+  threads: 2,
+  ids: ['a', 2],
+  payloads: [{ title: 'x' }, null],
+  maxMemoryBytes: 1e9,
+  signal: AbortSignal.timeout(5),
+  onProgress: ({ phase, fraction, done, total }) => console.log(phase, fraction, done / total),
+})
+console.log(built.vectorsPerSec, built.phases.descend)
+await plain.bulkBuild('./x.npy')
+await plain.bulkBuild(new URL('file:///x.npy'))
+await plain.bulkBuild([[1, 2, 3]])
+async function* chunks() {
+  yield new Float32Array(3)
+}
+await plain.bulkBuild(chunks())
 
 try {
   await db.close()
@@ -95,5 +111,9 @@ console.log(withPayload[0]?.vector)
 console.log((await db.get(1)).payload)
 // @ts-expect-error: no such code
 if (new AsteroidError('CLOSED', '').code === 'CLOSE') console.log()
+// @ts-expect-error: not Films
+await db.bulkBuild(new Float32Array(3), { payloads: [{ name: 'Alien' }] })
+// @ts-expect-error: numbers are not vectors
+await db.bulkBuild(7)
 // @ts-expect-error: dim cannot be set
 db.dim = 5

@@ -1,0 +1,33 @@
+'use strict'
+
+const { AsteroidError, aborted, fromNative } = require('./errors.cjs')
+const { native } = require('./native.cjs')
+
+/** Makes an addon call and awaits it; what it throws or rejects with becomes an `AsteroidError`. */
+async function settle(call, signal) {
+  try {
+    return await call()
+  } catch (error) {
+    throw fromNative(error, signal)
+  }
+}
+
+/** Runs `call` with an addon flag that is set when `signal` fires. */
+async function withSignal(signal, call) {
+  if (!signal) return call(undefined)
+  if (signal.aborted) throw aborted(signal)
+  const flag = new (native().AbortFlag)()
+  const abort = () => flag.abort()
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await call(flag)
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+function progressThrew(cause, consequence) {
+  return new AsteroidError('ABORTED', `onProgress threw, ${consequence}`, { cause })
+}
+
+module.exports = { progressThrew, settle, withSignal }
