@@ -54,7 +54,8 @@ const ENTRY_BYTES: u32 = 16;
 const LINK_BYTES: u32 = 3;
 /// Bytes of an encoded change.
 const CHANGE_BYTES: u32 = 4;
-/// What folding one more delta costs a read, in bytes written; see `native-storage/benches/kv.rs`.
+/// What folding one more delta costs a read, in bytes written. Of 24 and 40, measured with RocksDB by
+/// `native-storage/benches/kv.rs`, 24 writes a quarter less at a mix of one to one, for 4 % more processor time.
 const FOLD_BYTES: f32 = 24.0;
 
 /// The running mix of list reads that reached the store and list writes. Shared with readers.
@@ -107,7 +108,8 @@ impl PolicyState {
     }
 
     /// The form to write the list of `slot` in, of which `changed` links were added or dropped since it was
-    /// last written. `degree` is its length now. A list the store does not hold yet is a pivot; that is for the caller to know. Takes nanoseconds.
+    /// last written. `degree` is its length now. A list the store does not hold yet is a pivot; that is for the
+    /// caller to know. Takes nanoseconds.
     pub(crate) fn choose(&self, mix: &Mix, slot: Slot, degree: u32, changed: u32) -> Form {
         let pivot = ENTRY_BYTES + LINK_BYTES * degree;
         let delta = ENTRY_BYTES + CHANGE_BYTES * changed;
