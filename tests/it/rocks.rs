@@ -145,16 +145,31 @@ fn sample(dir: &Path, killed: &Path, seed: u64) -> MemKv {
         }
     }
     kv.sync(u64::MAX).unwrap();
-    copy(dir, killed);
-    model
+    // A copy taken while tables come and go is no state that ever was.
+    while kv.busy() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    loop {
+        let before = files(dir);
+        let copied = try_copy(dir, killed);
+        if copied.is_ok() && files(dir) == before {
+            return model;
+        }
+        fs::remove_dir_all(killed).unwrap();
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    try_copy(from, to).unwrap();
+}
+
+fn try_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for file in fs::read_dir(from)? {
+        let file = file?;
+        fs::copy(file.path(), to.join(file.file_name()))?;
     }
+    Ok(())
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
