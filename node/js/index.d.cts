@@ -140,8 +140,11 @@ export interface OpenOptions {
   cacheBytes?: number | undefined
   /** `'buffered'` (default): writes survive the death of the process. `'sync'`: they survive power loss. */
   durability?: 'buffered' | 'sync' | undefined
-  /** Fixed. The key-value store below. Default `'redb'`; `'memory'` belongs to `':memory:'`. */
-  storage?: 'redb' | 'rocksdb' | 'memory' | undefined
+  /**
+   * Fixed. The key-value store below. Default `'redb'`; `'memory'` belongs to `':memory:'`. In a browser `'opfs'` or
+   * `'indexeddb'`, where left out the first of them that there is.
+   */
+  storage?: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory' | undefined
   /** How changed links are written to the store: `'eager'` whole lists, `'lazy'` only what changed, `'adaptive'` whichever is expected to cost less. Default: `'eager'` on redb. */
   linkPolicy?: 'eager' | 'lazy' | 'adaptive' | undefined
   /** `'none'` only, for now. */
@@ -344,8 +347,8 @@ export interface ScanOptions<C extends Column = never> extends SignalOptions {
 
 /** Figures about a database, in rows and bytes. */
 export interface Stats {
-  /** The key-value store in use. */
-  storage: 'redb' | 'rocksdb' | 'memory'
+  /** The key-value store in use; in a browser where it keeps its files. */
+  storage: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory'
   /** Rows that a search can return. */
   rows: number
   /** Deleted or replaced rows that still take space. */
