@@ -25,6 +25,8 @@ const NEWER_NODES = ['22', '24', 'latest']
 const STEP_TIMEOUT_MS = 40 * 60_000
 const MONTH_MS = 30 * 24 * 3600_000
 
+const WASM_LINT = ['clippy', '--package', 'asteroid-wasm', '--profile', 'browser', '--', '-D', 'warnings']
+
 const ci = Boolean(process.env.CI)
 const logs = join(root, 'target/test-logs')
 const shared = process.env.ASTEROID_SHARED || join(dirname(root), 'shared')
@@ -43,6 +45,7 @@ const steps = [
   ['js types', () => command(npm, ['run', '--silent', 'test:types'])],
   ['rust lint', cargo(['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])],
   ['rust core for wasm32', () => command('bash', ['scripts/wasm.sh'])],
+  ['rust lint for wasm32', () => command('bash', ['scripts/wasm.sh', ...WASM_LINT])],
   ['rust tests', cargo(['test', '--workspace', '--locked', '--no-fail-fast'])],
   ['rust docs', cargo(['doc', '--workspace', '--no-deps', '--locked'], { RUSTDOCFLAGS: '-D warnings' })],
   ['addon build', () => buildAddon({ env, echo: false, timeoutMs: STEP_TIMEOUT_MS })],
@@ -52,6 +55,9 @@ const steps = [
   ],
   ['filters against mingo', nodeTests(jsTest('mingo'))],
   ['node tests', nodeTests(addonTests)],
+  ['shared specification in node', nodeTests(jsTest('spec'))],
+  ['browser build', () => command('node', ['scripts/build-wasm.mjs', '--check'])],
+  ['browser tests', nodeTests(() => ['browser', 'browser-storage'].flatMap((name) => jsTest(name)()))],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
   ['js package', nodeTests(() => ['pack', 'quickstart'].flatMap((name) => jsTest(name)()))],

@@ -94,7 +94,7 @@ export const tests = {
     for (const call of [
       () => reader.insert(2, good),
       () => reader.delete(1),
-      () => reader.insertMany({ vectors: good }),
+      () => reader.insertMany({ vectors: Float32Array.from(good) }),
     ]) {
       await t.rejects('READ_ONLY', call)
     }
@@ -115,7 +115,7 @@ export const tests = {
     t.assert.equal(db.close(), closing)
     const calls = [
       () => db.insert(2, good),
-      () => db.insertMany({ vectors: good }),
+      () => db.insertMany({ vectors: Float32Array.from(good) }),
       () => db.delete(1),
       () => db.get(1),
       () => db.search(good),
