@@ -160,6 +160,13 @@ export interface OpenOptions {
    * `exclude`. Kept with the database; another choice makes the index anew while opening.
    */
   indexes?: { include?: readonly string[] | undefined; exclude?: readonly string[] | undefined } | undefined
+  /**
+   * Browser: where `worker.mjs` of this package is served, for pages whose policy or bundler wants it named. May lie on
+   * another origin. Without `wasmUrl`, `asteroid.wasm` is looked for next to it. In Node it changes nothing.
+   */
+  workerUrl?: string | { readonly href: string } | undefined
+  /** Browser: where `asteroid.wasm` of this package is served. In Node it changes nothing. */
+  wasmUrl?: string | { readonly href: string } | undefined
 }
 
 /** Options of a call that can be stopped. */

@@ -1,6 +1,7 @@
 // What the facade calls its addon, by messages to a worker: takes the place of node/js/native.cjs.
 import { AsteroidError } from '../../../node/js/errors.cjs'
 import { Connection } from './connection.mjs'
+import { start } from './start.mjs'
 
 const CLOSED = 'CLOSED\nthe database is closed: open it again to use it'
 
@@ -218,7 +219,7 @@ function unsupported(what) {
   return new AsteroidError('UNSUPPORTED', what)
 }
 
-async function open(args) {
+async function open({ workerUrl, wasmUrl, ...args }) {
   if (typeof Worker === 'undefined') {
     throw unsupported(
       'this build of asteroid-db is for browsers: there is no Worker here to run the engine in',
@@ -228,10 +229,9 @@ async function open(args) {
     throw unsupported("storage 'rocksdb' is for Node: leave storage out in a browser")
   if (args.vectorFilePath !== undefined)
     throw unsupported('vectorFilePath is for Node: leave it out in a browser')
-  const worker = new Worker(new URL('./worker.mjs', import.meta.url), { type: 'module', name: 'asteroid-db' })
+  const { worker, wasm } = start(workerUrl, wasmUrl)
   const connection = new Connection(worker)
   try {
-    const wasm = new URL('./asteroid.wasm', import.meta.url).href
     return new Database(connection, await connection.call('open', [args, wasm]))
   } catch (error) {
     connection.fail(CLOSED)

@@ -1,6 +1,7 @@
 // The one holder of a database: its lock, its files, its engine, and the order of its writes.
 import init, { Engine } from 'asteroid-engine'
 import { turn } from '../page/host.mjs'
+import { carried } from './binary.mjs'
 import { Failure } from './failures.mjs'
 import { lastPanic, run, useFiles } from './host.mjs'
 import * as mirror from './mirror.mjs'
@@ -47,6 +48,19 @@ async function filesOf(name, wanted) {
   return inIndexed ? mirror.openFiles(name) : undefined
 }
 
+/** Loads the engine, once per worker. */
+async function load(wasm) {
+  try {
+    await init({ module_or_path: wasm ?? carried() })
+  } catch (cause) {
+    throw new Failure(
+      'IO',
+      `the engine could not be loaded${wasm ? ` from ${wasm}` : ''}: serve asteroid.wasm there or name it in wasmUrl, and let the page's policy allow 'wasm-unsafe-eval'`,
+      cause,
+    )
+  }
+}
+
 export class Owner {
   engine
   #args
@@ -63,7 +77,7 @@ export class Owner {
 
   /** Opens the database that `args` ask for; answers with what never changes about it. */
   async open(call, args, wasm) {
-    await init({ module_or_path: wasm })
+    await load(wasm)
     const memory = args.path === MEMORY
     this.#sync = args.durability === 'sync'
     if (!memory) {
