@@ -59,7 +59,8 @@ function intoFile(target) {
     let file
     try {
       const there = await stat(path).catch(() => undefined)
-      if (there && !there.isFile()) throw invalid(`${show(path)} is no file: give the path of one, or of none yet`)
+      if (there && !there.isFile())
+        throw invalid(`${show(path)} is no file: give the path of one, or of none yet`)
       file = await open(partial, 'wx')
       for await (const piece of pieces) await writeWhole(file, piece)
       await file.sync()

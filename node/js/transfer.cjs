@@ -78,7 +78,8 @@ function isNodeStream(target) {
 /** A way to write to `target`, or `undefined` where it is no target. */
 function writerFor(target, signal) {
   if (isStream(target)) return (pieces) => intoStream(target, pieces, signal)
-  if (isNodeStream(target) && files.intoNodeStream) return (pieces) => files.intoNodeStream(target, pieces, signal)
+  if (isNodeStream(target) && files.intoNodeStream)
+    return (pieces) => files.intoNodeStream(target, pieces, signal)
   if (typeof target === 'string' || target instanceof URL) {
     if (!files.intoFile) {
       throw new AsteroidError(
@@ -107,7 +108,9 @@ async function intoStream(stream, pieces, signal) {
     // Not awaited: a sink that hangs would never answer.
     writer.abort(error).catch(() => {})
     if (error instanceof AsteroidError) throw error
-    throw new AsteroidError('IO', `the stream to export to failed: ${error?.message ?? error}`, { cause: error })
+    throw new AsteroidError('IO', `the stream to export to failed: ${error?.message ?? error}`, {
+      cause: error,
+    })
   } finally {
     writer.releaseLock()
   }
@@ -167,7 +170,9 @@ function exportStream(begin, options, live) {
 /** Whether the one argument of `export` is options rather than a target. */
 function wantsStream(target) {
   const plain = target !== null && typeof target === 'object' && !(target instanceof URL)
-  return target === undefined || (plain && !Array.isArray(target) && !isStream(target) && !isNodeStream(target))
+  return (
+    target === undefined || (plain && !Array.isArray(target) && !isStream(target) && !isNodeStream(target))
+  )
 }
 
 async function* readStream(stream) {
@@ -186,13 +191,17 @@ async function* readStream(stream) {
 }
 
 async function* fetched(url, signal) {
-  const failed = (why, cause) => new AsteroidError('IO', `${show(String(url))} cannot be fetched: ${why}`, { cause })
+  const failed = (why, cause) =>
+    new AsteroidError('IO', `${show(String(url))} cannot be fetched: ${why}`, { cause })
   try {
     const response = await fetch(url, { signal })
-    if (!response.ok || !response.body) throw failed(`the server answers ${response.status} ${response.statusText}`)
+    if (!response.ok || !response.body)
+      throw failed(`the server answers ${response.status} ${response.statusText}`)
     yield* readStream(response.body)
   } catch (cause) {
-    throw cause instanceof AsteroidError ? cause : failed(cause?.cause?.message ?? cause?.message ?? cause, cause)
+    throw cause instanceof AsteroidError
+      ? cause
+      : failed(cause?.cause?.message ?? cause?.message ?? cause, cause)
   }
 }
 
@@ -204,7 +213,8 @@ function checkSource(from) {
     return files.fileChunks(from)
   }
   if (typeof from?.getReader === 'function') return () => readStream(from)
-  if (typeof from?.stream === 'function' && typeof from.size === 'number') return () => readStream(from.stream())
+  if (typeof from?.stream === 'function' && typeof from.size === 'number')
+    return () => readStream(from.stream())
   if (typeof (from?.[Symbol.asyncIterator] ?? from?.[Symbol.iterator]) === 'function') return () => from
   throw invalid(
     `from must be a path, a URL, bytes, a Blob, a ReadableStream or an iterable of bytes, not ${show(from)}`,
