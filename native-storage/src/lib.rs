@@ -8,6 +8,8 @@ mod checked;
 mod cow;
 #[cfg(not(target_family = "wasm"))]
 mod file;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+mod import;
 #[cfg(not(target_family = "wasm"))]
 mod lock;
 #[cfg(not(target_family = "wasm"))]
@@ -26,6 +28,8 @@ pub use checked::{BLOCK_BYTES, STORED_BLOCK_BYTES};
 pub use cow::CowBytes;
 #[cfg(not(target_family = "wasm"))]
 pub use file::FileBytes;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+pub use import::import;
 #[cfg(not(target_family = "wasm"))]
 pub use lock::Lock;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]

@@ -21,7 +21,7 @@ pub struct Database {
     /// Which store holds its keys.
     pub kind: StoreKind,
     // After `index`: fields drop in order, and the stores must close under the lock.
-    _lock: Option<Lock>,
+    pub(crate) _lock: Option<Lock>,
 }
 
 /// What [`open_stores`] found or made: everything [`Index::open`] needs.
@@ -169,14 +169,14 @@ fn agreed(place: &Place, request: &OpenRequest) -> Result<(StoreKind, Config)> {
 
 /// What a store is opened for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(crate) enum Access {
     Create,
     Write,
     Read,
 }
 
 /// Opens the key-value half where `kind` keeps it.
-fn open_kv(
+pub(crate) fn open_kv(
     place: &Place,
     kind: StoreKind,
     access: Access,
@@ -213,7 +213,7 @@ fn open_rocksdb(_: &Path, _: Access, _: u64) -> Result<Arc<dyn Kv + Send + Sync>
     Err(no_rocksdb())
 }
 
-fn no_rocksdb() -> Error {
+pub(crate) fn no_rocksdb() -> Error {
     Error::new(
         Code::Unsupported,
         "storage 'rocksdb' is not in this build: use 'redb', or a build made with it",
@@ -221,7 +221,7 @@ fn no_rocksdb() -> Error {
 }
 
 /// The request's options, with what suits the store where the caller left it open.
-fn options_for(kind: StoreKind, request: &OpenRequest) -> Options {
+pub(crate) fn options_for(kind: StoreKind, request: &OpenRequest) -> Options {
     let mut options = request.options.clone();
     // RocksDB takes a delta without reading the list; redb would read, fold and write it.
     options.link_policy.get_or_insert(match kind {

@@ -3,6 +3,7 @@
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
 import { check } from './check.mjs'
+import { exportTo } from './export.mjs'
 import { importFile } from './import.mjs'
 import { stats } from './stats.mjs'
 import { Usage } from './terminal.mjs'
@@ -10,11 +11,13 @@ import { Usage } from './terminal.mjs'
 const HELP = `Asteroid DB, a vector database inside your process
 
   asteroid-db import <folder> <file>    make a database of a file of vectors, all at once
+  asteroid-db export <folder> <file>    write the whole database to one file, to move it
   asteroid-db stats <folder>            rows, memory by use, bytes on disk
   asteroid-db check <folder>            read everything, report what is damaged
 
 import takes .npy (rows x dim; float32, float16, float64, uint8, int8), .fvecs, .bvecs, and .jsonl with one
-{ "vector": [...], "id"?: 7, "payload"?: {...} } per line. Ids are 0, 1, 2, ... where the file has none.
+{ "vector": [...], "id"?: 7, "payload"?: {...} } per line. Ids are 0, 1, 2, ... where the file has none. It also takes
+what export wrote, by the ending .asteroid and without options.
 
   --metric <l2|cosine|dot>    how distance is measured (l2)
   --payloads <file.jsonl>     one JSON object or null per line, one line per vector
@@ -43,6 +46,7 @@ const COMMANDS = {
     names: ['folder', 'file'],
     options: ['metric', 'payloads', 'threads', 'm', 'max-memory'],
   },
+  export: { run: exportTo, names: ['folder', 'file'], options: [] },
   stats: { run: stats, names: ['folder'], options: [] },
   check: { run: check, names: ['folder'], options: [] },
 }

@@ -7,6 +7,7 @@ mod bytes;
 mod concurrent;
 mod crash;
 mod damage;
+mod export;
 mod filter;
 mod filtered;
 mod kill;
