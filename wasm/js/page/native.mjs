@@ -218,6 +218,23 @@ function unsupported(what) {
   return new AsteroidError('UNSUPPORTED', what)
 }
 
+/** A page that the browser puts to sleep must not keep a database from those that are awake. */
+function watchSleep(connection) {
+  if (typeof document === 'undefined') return
+  const away = () => connection.post({ away: true })
+  const back = () => connection.post({ back: true })
+  const events = [
+    [window, 'pagehide', away],
+    [document, 'freeze', away],
+    [window, 'pageshow', back],
+    [document, 'resume', back],
+  ]
+  for (const [target, event, hear] of events) target.addEventListener(event, hear)
+  connection.ended = () => {
+    for (const [target, event, hear] of events) target.removeEventListener(event, hear)
+  }
+}
+
 async function open(args) {
   if (typeof Worker === 'undefined') {
     throw unsupported(
@@ -231,6 +248,7 @@ async function open(args) {
   const worker = new Worker(new URL('./worker.mjs', import.meta.url), { type: 'module', name: 'asteroid-db' })
   const connection = new Connection(worker)
   try {
+    watchSleep(connection)
     const wasm = new URL('./asteroid.wasm', import.meta.url).href
     return new Database(connection, await connection.call('open', [args, wasm]))
   } catch (error) {
