@@ -57,7 +57,10 @@ const steps = [
   ['node tests', nodeTests(addonTests)],
   ['shared specification in node', nodeTests(jsTest('spec'))],
   ['browser build', () => command('node', ['scripts/build-wasm.mjs', '--check'])],
-  ['browser tests', nodeTests(() => ['browser', 'browser-storage'].flatMap((name) => jsTest(name)()))],
+  [
+    'browser tests',
+    nodeTests(() => ['browser', 'browser-storage', 'browser-tabs'].flatMap((name) => jsTest(name)())),
+  ],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
   ['js package', nodeTests(() => ['pack', 'quickstart'].flatMap((name) => jsTest(name)()))],

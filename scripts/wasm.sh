@@ -22,7 +22,8 @@ fail() { echo "wasm: $*" >&2; exit 1; }
 
 [ $# -gt 0 ] || set -- build --package asteroid-core
 arguments=("$@")
-simd="-C target-feature=+simd128"
+# Where this machine keeps its sources is nobody's business, and takes room in what is downloaded.
+flags="-C target-feature=+simd128 --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src= --remap-path-prefix=$PWD="
 
 # Cargo's default target folder is shared: builds for another target lie in a folder of their own in it.
 check() {
@@ -81,7 +82,7 @@ with_debian() {
   # A target folder of its own: the other compiler's artefacts cannot be shared.
   export RUSTC=$rustc CARGO_TARGET_DIR=target/debian-web
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=/usr/bin/wasm-ld-$llvm
-  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C linker-flavor=wasm-ld --sysroot=$std $simd"
+  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C linker-flavor=wasm-ld --sysroot=$std $flags"
   unset RUSTFLAGS
   check "$cargo"
 }
@@ -125,7 +126,7 @@ case $route in
   *) fail "ASTEROID_WASM_ROUTE must be rustup or debian, not $route" ;;
 esac
 if [ "$route" != debian ] && rustup_has_target; then
-  CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$simd check cargo
+  CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$flags check cargo
 elif [ "$route" != rustup ]; then
   # Debian's compiler for the web has no clippy of its version.
   [ "${arguments[0]}" != clippy ] || { say "left out: clippy needs the target from rustup"; exit 0; }

@@ -36,6 +36,7 @@ for (const storage of ['opfs', 'indexeddb', 'memory']) {
               options: storage === 'memory' ? {} : { storage },
               place: (number) => `spec/${storage} ${globalThis.run} ${number}`,
               seed,
+              shares: true,
             }
             try {
               await runTest(host, new Map(specification).get(name))

@@ -33,6 +33,12 @@ impl Engine {
         Ok(Engine { index: Rc::new(index) })
     }
 
+    /// Fails where `args` ask for another database than this one is: for those who share it.
+    pub fn agree(&self, args: JsValue) -> Reply {
+        let args: OpenArgs = serde_wasm_bindgen::from_value(args)?;
+        done(args.agree(&self.index))
+    }
+
     /// Numbers per vector.
     #[wasm_bindgen(getter)]
     pub fn dim(&self) -> u32 {

@@ -18,6 +18,7 @@ const MANIFEST_MOST: u64 = 1 << 16;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OpenArgs {
+    #[serde(default)]
     memory: bool,
     dim: Option<u32>,
     metric: Option<String>,
@@ -96,6 +97,14 @@ impl OpenArgs {
                     .map(|paths| PathRules { include: paths.include, exclude: paths.exclude }),
             },
         })
+    }
+
+    /// `CONFIG_MISMATCH` where these options contradict an open database.
+    pub(crate) fn agree(self, index: &Index) -> Result<()> {
+        let request = self.request()?;
+        request.options.validate()?;
+        let manifest = Manifest { store: StoreKind::Redb, config: index.config().clone() };
+        request.agree_with(&manifest).map(drop)
     }
 
     /// Opens the worker's database, or one that is kept nowhere.

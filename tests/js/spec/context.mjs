@@ -34,13 +34,14 @@ export class Context {
   #open = []
   #names = 0
 
-  /** `host` is { open, AsteroidError, storage, options, place(number), seed }. */
+  /** `host` is { open, AsteroidError, storage, options, place(number), seed, shares }. */
   constructor(host) {
     this.#host = host
     this.assert = assert
     this.AsteroidError = host.AsteroidError
     this.persistent = host.storage !== 'memory'
     this.storage = host.storage
+    this.shares = host.shares
     this.next = random(host.seed)
   }
 

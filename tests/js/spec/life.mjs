@@ -72,15 +72,27 @@ export const tests = {
     t.assert.equal(await db.count(), 0)
   },
 
-  async 'one handle holds a database'(t) {
+  async 'one handle holds a database, or all that open it share it'(t) {
     if (!t.persistent) return
     const db = await t.open()
     await db.insert(1, good)
-    await t.rejects('LOCKED', () => t.reopen(db), /in use/)
-    t.assert.equal(await db.count(), 1)
+    await t.rejects('LOCKED', () => t.reopen(db, { readOnly: true }), /in use/)
+    await t.rejects('LOCKED', () => t.open({ reinit: true }, db.path), /in use/)
+    if (t.shares) {
+      await t.rejects('CONFIG_MISMATCH', () => t.reopen(db, { dim: 9 }))
+      const second = await t.reopen(db)
+      t.assert.deepEqual([second.dim, (await second.get(1)).vector], [4, Float32Array.from(good)])
+      await second.insertMany({ vectors: vectors(t.next, 300, 4) })
+      t.assert.equal(await db.count(), 301)
+      await second.close()
+      await t.rejects('CLOSED', () => second.count())
+    } else {
+      await t.rejects('LOCKED', () => t.reopen(db), /in use/)
+    }
+    const count = await db.count()
     await db.close()
     const again = await t.reopen(db)
-    t.assert.equal(await again.count(), 1)
+    t.assert.equal(await again.count(), count)
   },
 
   async 'readOnly reads and refuses writes, reinit begins anew'(t) {

@@ -17,6 +17,8 @@ export class Connection {
   #asked = false
   #timer
   #dead
+  /** Called once when it is over. */
+  ended
 
   constructor(worker) {
     this.#worker = worker
@@ -107,6 +109,7 @@ export class Connection {
     this.#dead = error
     clearInterval(this.#timer)
     this.#worker.terminate()
+    this.ended?.()
     for (const call of this.#pending.values()) {
       call.settled()
       call.reject(new Error(error))

@@ -219,6 +219,23 @@ function unsupported(what) {
   return new AsteroidError('UNSUPPORTED', what)
 }
 
+/** A page that the browser puts to sleep must not keep a database from those that are awake. */
+function watchSleep(connection) {
+  if (typeof document === 'undefined') return
+  const away = () => connection.post({ away: true })
+  const back = () => connection.post({ back: true })
+  const events = [
+    [window, 'pagehide', away],
+    [document, 'freeze', away],
+    [window, 'pageshow', back],
+    [document, 'resume', back],
+  ]
+  for (const [target, event, hear] of events) target.addEventListener(event, hear)
+  connection.ended = () => {
+    for (const [target, event, hear] of events) target.removeEventListener(event, hear)
+  }
+}
+
 async function open({ workerUrl, wasmUrl, ...args }) {
   if (typeof Worker === 'undefined') {
     throw unsupported(
@@ -232,6 +249,7 @@ async function open({ workerUrl, wasmUrl, ...args }) {
   const { worker, wasm } = start(workerUrl, wasmUrl)
   const connection = new Connection(worker)
   try {
+    watchSleep(connection)
     return new Database(connection, await connection.call('open', [args, wasm]))
   } catch (error) {
     connection.fail(CLOSED)

@@ -7,29 +7,7 @@ import { lastPanic, run, useFiles } from './host.mjs'
 import * as mirror from './mirror.mjs'
 import * as opfs from './opfs.mjs'
 
-/** How long a database that is in use is waited for: a page that was just left may not have let go of it yet. */
-const LOCK_MS = 1_500
 const MEMORY = ':memory:'
-
-/** Holds the lock of a database; answers with what lets go of it. */
-function lock(name) {
-  return new Promise((resolve, reject) => {
-    const signal = AbortSignal.timeout(LOCK_MS)
-    const held = navigator.locks.request(
-      `asteroid-db:${name}`,
-      { signal },
-      () => new Promise((release) => resolve(release)),
-    )
-    held.catch((cause) => {
-      const busy = cause.name === 'AbortError' || cause.name === 'TimeoutError'
-      reject(
-        busy
-          ? new Failure('LOCKED', `the database ${name} is in use by another tab or handle; close it there`)
-          : new Failure('IO', `the browser refused a lock for the database ${name}`, cause),
-      )
-    })
-  })
-}
 
 /** The files to use: OPFS, then IndexedDB, then none. A database is looked for before another is made. */
 async function filesOf(name, wanted) {
@@ -66,7 +44,6 @@ export class Owner {
   #args
   #files
   #release
-  #sync
   #dead
   #closed = false
   #writes = Promise.resolve()
@@ -75,24 +52,15 @@ export class Owner {
   #objects = new Set()
   #running = new Set()
 
-  /** Opens the database that `args` ask for; answers with what never changes about it. */
-  async open(call, args, wasm) {
-    await load(wasm)
-    const memory = args.path === MEMORY
-    this.#sync = args.durability === 'sync'
-    if (!memory) {
-      this.#release = await lock(args.path)
-      try {
-        this.#files = await filesOf(args.path, args.storage)
-      } catch (error) {
-        this.#release()
-        throw error
-      }
-    }
-    this.#args = { ...args, memory: this.#files === undefined }
+  /** Opens the database that `args` ask for, under the lock that `release` ends; answers with the facts about it. */
+  async open(call, args, wasm, release) {
+    this.#release = release
     try {
+      await load(wasm)
+      if (args.path !== MEMORY) this.#files = await filesOf(args.path, args.storage)
+      this.#args = { ...args, memory: this.#files === undefined }
       this.#start(call)
-      if (!args.readOnly) await this.#files?.settled?.(this.#sync)
+      if (!args.readOnly) await this.#files?.settled?.(args.durability === 'sync')
     } catch (error) {
       await this.#letGo(true)
       throw error
@@ -186,20 +154,20 @@ export class Owner {
     }
   }
 
-  /** Runs `work` after all earlier writes, and answers when what it wrote is as safe as the database promises. */
-  write(work) {
+  /** Runs `work` after all earlier writes, and answers when what it wrote is as safe as its caller was promised. */
+  write(call, work) {
     this.#live()
     const made = this.#writes.then(work)
     this.#writes = made.catch(() => {})
     return made.then(async (value) => {
-      await this.#settle()
+      await this.#settle(call.sync)
       return value
     })
   }
 
-  async #settle() {
-    if (this.#files?.settled) return this.#stored(this.#sync)
-    if (!this.#sync || !this.#files) return
+  async #settle(sync) {
+    if (this.#files?.settled) return this.#stored(sync)
+    if (!sync || !this.#files) return
     // One sync for all that wait.
     this.#syncing ??= turn().then(() => {
       this.#syncing = undefined
@@ -235,7 +203,7 @@ export class Owner {
   }
 
   flush(call) {
-    return this.write(async () => {
+    return this.write(call, async () => {
       await this.run(call, (engine) => engine.flush())
       if (this.#files?.settled) await this.#stored(true)
     })

@@ -7,6 +7,7 @@ const QUERIES = 16
 
 /** Columns that come in pieces; `ready` is settled by `finish` or `giveUp`. */
 class Incoming {
+  complete = false
   #stage
   #error
 
@@ -19,6 +20,7 @@ class Incoming {
   }
 
   take(kind, data) {
+    this.complete = kind === 'finish' || kind === 'giveUp'
     if (kind === 'giveUp') {
       this.reject(new Failure('ABORTED', 'the call was given up while it started'))
       return this.drop()
@@ -60,7 +62,11 @@ export class Session {
   #send
   #calls = new Map()
   #incoming = new Map()
+  /** Stages whose call has ended, while columns for them may still come. */
+  #ended = new Set()
   #scans = new Map()
+  /** Writes of this client are acknowledged when they survive power loss. */
+  sync = false
 
   constructor(owner, send) {
     this.#owner = owner
@@ -69,7 +75,7 @@ export class Session {
 
   receive(message) {
     if (message.ping) return this.#send({})
-    if (message.stage !== undefined) return this.#column(message.stage).take(message.kind, message.data)
+    if (message.stage !== undefined) return this.#put(message)
     if (message.abort !== undefined) {
       const call = this.#calls.get(message.abort)
       if (!call) return
@@ -80,7 +86,7 @@ export class Session {
   }
 
   async #answer({ id, op, args, url }) {
-    const call = { id, url, aborted: false, send: this.#send }
+    const call = { id, url, sync: this.sync, aborted: false, send: this.#send }
     this.#calls.set(id, call)
     try {
       const work = OPERATIONS[op]
@@ -92,6 +98,11 @@ export class Session {
     } finally {
       this.#calls.delete(id)
     }
+  }
+
+  #put({ stage, kind, data }) {
+    if (!this.#ended.has(stage)) return this.#column(stage).take(kind, data)
+    if (kind === 'finish' || kind === 'giveUp') this.#ended.delete(stage)
   }
 
   #column(id) {
@@ -115,7 +126,25 @@ export class Session {
       call.stop = undefined
       incoming.drop()
       this.#incoming.delete(id)
+      if (!incoming.complete) this.#ended.add(id)
     }
+  }
+
+  /** The calls that will be answered. */
+  underWay() {
+    return [...this.#calls.keys()]
+  }
+
+  /** The client is gone: stops its calls and lets go of what it holds. */
+  end() {
+    for (const call of this.#calls.values()) {
+      call.aborted = true
+      call.stop?.()
+    }
+    for (const scan of this.#scans.values()) this.#owner.drop(scan)
+    for (const incoming of this.#incoming.values()) incoming.drop()
+    this.#scans.clear()
+    this.#incoming.clear()
   }
 
   addScan(call, scan) {
@@ -134,7 +163,7 @@ export class Session {
   }
 }
 
-function textOf(error) {
+export function textOf(error) {
   const text = String(error?.message ?? error)
   return /^[A-Z_]+\n/.test(text) ? text : `INTERNAL\na bug in asteroid-db stopped this call: ${text}`
 }
@@ -145,7 +174,7 @@ function check(call) {
 
 /** A call of the engine that changes rows. */
 const write = (name) => (_session, owner, call, args) =>
-  owner.write(() =>
+  owner.write(call, () =>
     owner.run(call, (engine) => {
       check(call)
       return engine[name](...args)
@@ -161,8 +190,8 @@ const read = (name) => (_session, owner, call, args) =>
 
 /** The calls, by name: (session, owner, call, args). */
 const OPERATIONS = {
-  open: (_session, owner, call, [args, wasm]) => owner.open(call, args, wasm),
-  close: (_session, owner, call) => owner.close(call),
+  /** Of a follower: the database stays open, with all that the follower did in it. */
+  close: (_session, owner, call) => owner.flush(call),
   flush: (_session, owner, call) => owner.flush(call),
   insert: write('insert'),
   update: write('update'),
@@ -180,18 +209,18 @@ const OPERATIONS = {
   check: read('check'),
 
   insertMany: (session, owner, call, [stage, upsert]) =>
-    owner.write(() =>
+    owner.write(call, () =>
       session.columns(call, stage, async (take) => {
         const job = await owner.run(call, (engine) => owner.keep(engine.beginInsert(upsert, take())))
         return owner.steps(call, job, (job) => job.step())
       }),
     ),
   deleteMany: (session, owner, call, [stage]) =>
-    owner.write(() =>
+    owner.write(call, () =>
       session.columns(call, stage, (take) => owner.run(call, (engine) => engine.deleteMany(take()))),
     ),
   bulkBuild: (session, owner, call, [stage]) =>
-    owner.write(() =>
+    owner.write(call, () =>
       session.columns(call, stage, (take) => owner.run(call, (engine) => engine.bulkBuild(take()))),
     ),
   getMany: (session, owner, call, [stage]) =>

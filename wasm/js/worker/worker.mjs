@@ -1,6 +1,5 @@
-// The worker of one database in one page.
-import { Owner } from './owner.mjs'
-import { Session } from './session.mjs'
+// The worker of one page's database.
+import { Tab } from './tab.mjs'
 
-const session = new Session(new Owner(), (message, transfer = []) => postMessage(message, transfer))
-addEventListener('message', ({ data }) => session.receive(data))
+const tab = new Tab((message, transfer = []) => postMessage(message, transfer))
+addEventListener('message', ({ data }) => tab.receive(data))
