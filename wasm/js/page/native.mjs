@@ -95,6 +95,52 @@ class Scan {
   }
 }
 
+/** The pieces of an exported file on their way to the worker. */
+class Feed {
+  #connection
+
+  bind(connection) {
+    this.#connection = connection
+  }
+
+  /** Resolves once the piece is used: to false where none is wanted. */
+  async push(piece) {
+    const own = piece.slice()
+    return this.#connection?.call('feed', [own], { transfer: [own.buffer] }).catch(() => false) ?? false
+  }
+
+  end() {
+    this.#connection?.post({ feed: 'end' })
+  }
+
+  giveUp() {
+    this.#connection?.post({ feed: 'giveUp' })
+  }
+}
+
+class Exporter {
+  #call
+  #id
+
+  constructor(call, { id, rows }) {
+    this.#call = call
+    this.#id = id
+    this.rows = rows
+  }
+
+  measure(flag) {
+    return this.#call('exportMeasure', [this.#id], { flag, alone: true })
+  }
+
+  async next() {
+    return (await this.#call('exportNext', [this.#id])).piece
+  }
+
+  release() {
+    this.#call('scanRelease', [this.#id]).catch(() => {})
+  }
+}
+
 /** An open database: one method per call of the facade, each returning a promise. */
 class Database {
   #connection
@@ -182,6 +228,10 @@ class Database {
     return new Scan(this.#call, await this.#call('scan', [payload, vector, filter]))
   }
 
+  async export(flag) {
+    return new Exporter(this.#call, await this.#call('export', [], { flag }))
+  }
+
   stats() {
     return this.#call('stats', [])
   }
@@ -236,7 +286,7 @@ function watchSleep(connection) {
   }
 }
 
-async function open({ workerUrl, wasmUrl, ...args }) {
+async function open({ workerUrl, wasmUrl, ...args }, feed, flag, report) {
   if (typeof Worker === 'undefined') {
     throw unsupported(
       'this build of asteroid-db is for browsers: there is no Worker here to run the engine in',
@@ -250,14 +300,16 @@ async function open({ workerUrl, wasmUrl, ...args }) {
   const connection = new Connection(worker)
   try {
     watchSleep(connection)
-    return new Database(connection, await connection.call('open', [args, wasm]))
+    feed?.bind(connection)
+    const opening = connection.call('open', [args, wasm, feed !== undefined], { flag, report })
+    return new Database(connection, await opening)
   } catch (error) {
     connection.fail(CLOSED)
     throw error
   }
 }
 
-const addon = { AbortFlag, Stage, open }
+const addon = { AbortFlag, Feed, Stage, open }
 
 export function native() {
   return addon
