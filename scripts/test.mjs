@@ -59,11 +59,11 @@ const steps = [
   ['browser build', () => command('node', ['scripts/build-wasm.mjs', '--check'])],
   [
     'browser tests',
-    nodeTests(() => ['browser', 'browser-storage', 'browser-tabs'].flatMap((name) => jsTest(name)())),
+    nodeTests(() => ['browser', 'browser-storage', 'browser-tabs', 'demo'].flatMap((name) => jsTest(name)())),
   ],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
-  ['js package', nodeTests(() => ['pack', 'quickstart'].flatMap((name) => jsTest(name)()))],
+  ['js package', nodeTests(() => ['pack', 'quickstart', 'bundlers'].flatMap((name) => jsTest(name)()))],
   ['js recall, all rows', nodeTests(jsTest('recall'))],
 ]
 
@@ -104,7 +104,8 @@ async function step(place, name, job) {
     const counts = countTests(output)
     refuseHiddenSkips(output)
     passed += counts.passed || 1
-    for (const [, line] of output.matchAll(/^(?:# )?(recall .*)$/gm)) console.log(`      ${line}`)
+    for (const [, line] of output.matchAll(/^(?:# )?((?:recall|wasm: download) .*)$/gm))
+      console.log(`      ${line}`)
     const tests = counts.passed ? `, ${number(counts.passed)} tests` : ''
     const skips = counts.skipped ? `, ${counts.skipped} skipped` : ''
     console.log(`      ${green('ok')} in ${time(performance.now() - start)}${tests}${skips}`)

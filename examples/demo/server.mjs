@@ -54,7 +54,8 @@ export async function serveDemo(path, port) {
       response.writeHead(200, {
         'content-type': TYPES[extname(file)] ?? 'application/octet-stream',
         'content-length': found.size,
-        'cache-control': 'no-cache',
+        // The page keeps the passages itself.
+        'cache-control': file === database ? 'no-store' : 'no-cache',
         'content-security-policy': POLICY,
         'x-content-type-options': 'nosniff',
       })

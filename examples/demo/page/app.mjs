@@ -37,7 +37,8 @@ async function begin() {
   filters = createFilters(library.info.facets, search)
   state('ready')
   query.disabled = false
-  if (document.activeElement === document.body) query.focus({ preventScroll: true })
+  // Where there is a screen keyboard, it would cover half the page.
+  if (matchMedia('(hover: hover)').matches) query.focus({ preventScroll: true })
   await showFacts()
   await search()
 }
