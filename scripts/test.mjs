@@ -59,7 +59,11 @@ const steps = [
   ['browser build', () => command('node', ['scripts/build-wasm.mjs', '--check'])],
   [
     'browser tests',
-    nodeTests(() => ['browser', 'browser-storage', 'browser-tabs', 'demo'].flatMap((name) => jsTest(name)())),
+    nodeTests(() =>
+      ['browser', 'browser-storage', 'browser-tabs', 'browser-move', 'demo'].flatMap((name) =>
+        jsTest(name)(),
+      ),
+    ),
   ],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
