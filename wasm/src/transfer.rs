@@ -39,7 +39,8 @@ impl Exporter {
     }
 
     /// The next piece; null after the last.
-    pub fn next(&mut self) -> Reply {
+    #[wasm_bindgen(js_name = next)]
+    pub fn next_piece(&mut self) -> Reply {
         let mut piece = Vec::new();
         let some = self.export.next_chunk(&self.index, &mut piece);
         reply(some.map(|some| if some { Uint8Array::from(&piece[..]).into() } else { JsValue::NULL }))

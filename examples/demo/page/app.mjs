@@ -206,7 +206,7 @@ function listen() {
 
 async function prepareOffline() {
   if (!('serviceWorker' in navigator)) return
-  await navigator.serviceWorker.register('/sw.mjs', { type: 'module' })
+  await navigator.serviceWorker.register('/sw.mjs')
   await navigator.serviceWorker.ready
   const badge = at('badge-offline')
   const show = () => {
