@@ -93,7 +93,7 @@ test('imports with progress, finds what Node finds, filters, reloads, works offl
   )
   assert.match(await page.locator('#status').textContent(), /The 10 nearest of .* in .* ms/)
 
-  await page.locator('#choose-kind').getByText('Guides').click()
+  await page.getByRole('radio', { name: /Guides/ }).check()
   await page.locator('#choose-words').fill('60')
   const wanted = new RegExp(`of the ${guides.toLocaleString('en-US')} that match`)
   await page.waitForFunction(
