@@ -115,6 +115,8 @@ async function buildScripts() {
     legalComments: 'none',
     absWorkingDir: root,
     logLevel: 'warning',
+    // wasm-bindgen names a module of imports once per use.
+    logOverride: { 'duplicate-object-key': 'silent' },
   }
   await build({
     ...common,
