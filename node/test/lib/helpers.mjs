@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { AsteroidError, open } from 'asteroid-db'
 
@@ -12,6 +13,23 @@ export function place(t) {
   const dir = mkdtempSync(join(tmpdir(), 'asteroid-test-'))
   t.after(() => rmSync(dir, { recursive: true, force: true }))
   return join(dir, 'db')
+}
+
+/** The stores that keep a database on disk. */
+export const STORES = ['redb', 'rocksdb']
+
+/** Why tests of a store cannot run with this addon; false where they can. */
+async function missing(storage) {
+  // Refused for the store before anybody looks for the database, which is not there.
+  const error = await open('./not there', { storage, readOnly: true }).catch((error) => error)
+  return error.code === 'UNSUPPORTED' && 'the addon was built without RocksDB: npm run build'
+}
+const skipped = Object.fromEntries(await Promise.all(STORES.map(async (each) => [each, await missing(each)])))
+
+/** A test that runs once for each store on disk, which it is given after its context. */
+export function testOnStores(name, body) {
+  for (const storage of STORES)
+    test(`${name} (${storage})`, { skip: skipped[storage] }, (t) => body(t, storage))
 }
 
 /** An open database, closed and checked after the test. */
@@ -62,9 +80,10 @@ export function vectors(next, n, dim) {
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 
-/** Runs code as a program of its own, with `open` and `path` at hand: its exit code, signal and output. */
-export function program(path, code, { args = [], timeoutMs = 60_000 } = {}) {
-  const source = `import { open, AsteroidError } from 'asteroid-db'\nconst path = ${JSON.stringify(path)}\n${code}`
+/** Runs code as a program of its own, with `open`, `path` and `storage` at hand: its exit code, signal and output. */
+export function program(path, code, { args = [], storage, timeoutMs = 60_000 } = {}) {
+  const given = `const path = ${JSON.stringify(path)}\nconst storage = ${JSON.stringify(storage)}`
+  const source = `import { open, AsteroidError } from 'asteroid-db'\n${given}\n${code}`
   const child = spawn(process.execPath, [...args, '--input-type=module', '-e', source], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
