@@ -8,10 +8,28 @@ import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { AsteroidError, open } from 'asteroid-db'
 
+/** What is left to do after each test, in one hook: databases close before their directories go. */
+const endings = new WeakMap()
+
+function ending(t) {
+  const known = endings.get(t)
+  if (known) return known
+  const made = { close: [], remove: [] }
+  endings.set(t, made)
+  t.after(async () => {
+    try {
+      for (const close of made.close) await close()
+    } finally {
+      for (const dir of made.remove) rmSync(dir, { recursive: true, force: true })
+    }
+  })
+  return made
+}
+
 /** A directory that is gone after the test. */
 export function place(t) {
   const dir = mkdtempSync(join(tmpdir(), 'asteroid-test-'))
-  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  ending(t).remove.push(dir)
   return join(dir, 'db')
 }
 
@@ -35,7 +53,7 @@ export function testOnStores(name, body) {
 /** An open database, closed and checked after the test. */
 export async function database(t, options, path = ':memory:') {
   const db = await open(path, { dim: 4, ...options })
-  t.after(async () => {
+  ending(t).close.push(async () => {
     if (db.closed) return
     const report = await db.check()
     await db.close()
