@@ -5,6 +5,7 @@
 mod bulk;
 mod bytes;
 mod concurrent;
+mod convert;
 mod crash;
 mod damage;
 mod filter;
