@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod filter;
 mod filtered;
+mod full_disk;
 mod kill;
 mod kv;
 mod model;
@@ -19,3 +20,5 @@ mod recall;
 mod rocks;
 mod shape;
 mod store_crash;
+#[cfg(target_os = "linux")]
+mod syscalls;

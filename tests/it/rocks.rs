@@ -4,6 +4,7 @@ use crate::kv::{add, dump, equals_the_model, get, put, scan};
 use asteroid_core::kv::{Batch, Kv, MemKv, Op, Range, Space, links};
 use asteroid_core::{Code, Result};
 use asteroid_native_storage::RocksKv;
+use asteroid_tests::files::{Mount, copy_settled, copy_tree, quick_dir};
 use asteroid_tests::rng::{Rng, seed};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,12 +18,6 @@ const SMALL: u64 = 1 << 20;
 
 fn open(dir: &Path) -> RocksKv {
     RocksKv::open(dir, SMALL, false).unwrap()
-}
-
-/// A folder in memory where there is one: thousands of stores are made and thrown away here.
-fn quick_dir() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
 #[test]
@@ -145,31 +140,12 @@ fn sample(dir: &Path, killed: &Path, seed: u64) -> MemKv {
         }
     }
     kv.sync(u64::MAX).unwrap();
-    // A copy taken while tables come and go is no state that ever was.
-    while kv.busy() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    loop {
-        let before = files(dir);
-        let copied = try_copy(dir, killed);
-        if copied.is_ok() && files(dir) == before {
-            return model;
-        }
-        fs::remove_dir_all(killed).unwrap();
-    }
+    copy_settled(dir, killed);
+    model
 }
 
 fn copy(from: &Path, to: &Path) {
-    try_copy(from, to).unwrap();
-}
-
-fn try_copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for file in fs::read_dir(from)? {
-        let file = file?;
-        fs::copy(file.path(), to.join(file.file_name()))?;
-    }
-    Ok(())
+    copy_tree(from, to).unwrap();
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -329,27 +305,6 @@ fn closing_keeps_everything_applied_and_counting_begins_anew() {
     assert_eq!(RocksKv::open(dir.path(), SMALL, false).map(drop).unwrap_err().code(), Code::Locked);
 }
 
-/// Something mounted, until it is dropped.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// `None`, with a word of explanation, where this process may not mount.
-    fn new(at: &Path, args: &[&str]) -> Option<Mount> {
-        let done = Command::new("mount").args(args).arg(at).stderr(Stdio::null()).status();
-        if !done.is_ok_and(|status| status.success()) {
-            println!("skipped: mounting needs root on Linux");
-            return None;
-        }
-        Some(Mount(at.to_owned()))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn read_only_shows_everything_keeps_what_is_applied_to_itself_and_works_on_a_read_only_file_system() {
     let base = tempfile::tempdir().unwrap();
@@ -397,8 +352,8 @@ fn read_only_shows_everything_keeps_what_is_applied_to_itself_and_works_on_a_rea
     for dir in [&closed, &killed] {
         check(dir);
         let bind = ["--bind", "-o", "ro", dir.to_str().unwrap()];
-        if let Some(mount) = Mount::new(dir, &bind) {
-            assert!(fs::write(mount.0.join("x"), "x").is_err(), "not read-only after all");
+        if let Some(_mount) = Mount::new(dir, &bind) {
+            assert!(fs::write(dir.join("x"), "x").is_err(), "not read-only after all");
             check(dir);
         }
     }
