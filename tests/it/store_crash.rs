@@ -92,7 +92,7 @@ impl On {
             #[cfg(all(feature = "rocksdb", target_os = "linux"))]
             On::RocksDb => {
                 let watched = crate::syscalls::Watched::new(disk);
-                let kv = asteroid_native_storage::RocksKv::open(&watched.path().join("kv"), 1 << 20, false)?;
+                let kv = asteroid_native_storage::RocksKv::open(watched.path(), 1 << 20, false)?;
                 Ok(Store { kv: Box::new(kv), _watched: Some(watched) })
             }
         }

@@ -12,7 +12,7 @@
 //! What it shows and does not: the calls are those of a run without crashes, and after a cut each file holds what it
 //! had at its last sync and any torn subset of what was written since, each directory any first part of its changes.
 //! That is more than what common file systems do to a program. Reads are not interfered with, disks that lie about
-//! syncs are not simulated, and advice (`sync_file_range`, reserving room) counts for nothing.
+//! syncs are not simulated, and advice (`sync_file_range`, reserved room) counts for nothing.
 #![allow(unsafe_code)]
 
 use asteroid_core::bytes::Bytes;
@@ -306,6 +306,24 @@ extern "C" fn ftruncate(fd: c_int, len: off_t) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn ftruncate64(fd: c_int, len: off_t) -> c_int {
     ftruncate(fd, len)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fallocate(fd: c_int, mode: c_int, at: off_t, len: off_t) -> c_int {
+    // Room that is reserved shows nowhere; a hole does.
+    let punch = |bytes: &SimBytes| match mode & libc::FALLOC_FL_PUNCH_HOLE {
+        0 => Ok(()),
+        _ => {
+            let end = bytes.len()?.min((at + len) as u64);
+            bytes.write_at(at as u64, &vec![0; end.saturating_sub(at as u64) as usize])
+        }
+    };
+    on_bytes(fd, punch, || system!(SYS_fallocate, fd, mode, at, len))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fallocate64(fd: c_int, mode: c_int, at: off_t, len: off_t) -> c_int {
+    fallocate(fd, mode, at, len)
 }
 
 #[unsafe(no_mangle)]
