@@ -48,6 +48,8 @@ struct State {
     names: Vec<String>,
     /// Whose unsynced changes survive a power cut in order and whole.
     ordered: Vec<bool>,
+    /// See [`SimDisk::lose_ends_only`].
+    ends_only: bool,
     base: Vec<Sparse>,
     now: Vec<Sparse>,
     ops: Vec<Op>,
@@ -157,6 +159,14 @@ impl SimDisk {
         self.state().fault = Some(Fault { at: n, code, once });
     }
 
+    /// From here on, and in images, a power cut takes what was appended since the last sync from its end only, at any
+    /// byte: a file grows as its data is written, never over a hole. File systems that order data before metadata do
+    /// so, and RocksDB builds on it: a list of files with a hole in its unsynced end it refuses as damaged. Writes
+    /// into what was there before are lost and torn as always.
+    pub fn lose_ends_only(&self) {
+        self.state().ends_only = true;
+    }
+
     /// Lets every operation succeed again.
     pub fn heal(&self) {
         self.state().fault = None;
@@ -203,11 +213,23 @@ impl SimDisk {
                     file.apply(&state.ops[op].change);
                     continue;
                 }
+                let grows = |change: &Change| match change {
+                    Change::Write(offset, data) => offset + data.len() as u64 > file.len,
+                    Change::SetLen(len) => *len > file.len,
+                    Change::Sync | Change::Nothing => false,
+                };
+                let ends = state.ends_only && grows(&state.ops[op].change);
                 if !rng.chance(keep) {
-                    continue;
+                    if !ends {
+                        continue;
+                    }
+                    if let Change::Write(offset, data) = &state.ops[op].change {
+                        file.write(*offset, &data[..rng.below(data.len() as u64 + 1) as usize]);
+                    }
+                    break;
                 }
                 match &state.ops[op].change {
-                    Change::Write(offset, data) if rng.chance(tear) => {
+                    Change::Write(offset, data) if !ends && rng.chance(tear) => {
                         let mut at = 0;
                         while at < data.len() {
                             let sector_end = (*offset + at as u64) / SECTOR * SECTOR + SECTOR;
@@ -243,7 +265,8 @@ impl State {
     fn image(&self, mut files: Vec<Sparse>) -> SimDisk {
         files.resize_with(self.names.len(), Sparse::default);
         let (names, ordered) = (self.names.clone(), self.ordered.clone());
-        let state = State { names, ordered, now: files.clone(), base: files, ..State::default() };
+        let ends_only = self.ends_only;
+        let state = State { names, ordered, ends_only, now: files.clone(), base: files, ..State::default() };
         SimDisk(Arc::new(Mutex::new(state)))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A directory is a file of the disk that lists what was done to its entries, in order: made, named anew, removed.
 //! Syncing the directory syncs that list. A power cut keeps a first part of what came after, each entry whole:
-//! what journaling file systems do. Nothing is assumed across directories, nor between names and contents.
+//! what journaling file systems do. Files lose what was appended from its end, see [`SimDisk::lose_ends_only`]. Nothing is assumed across directories, nor between names and contents.
 
 use crate::sim::{SimBytes, SimDisk};
 use asteroid_core::Result;
@@ -34,6 +34,7 @@ pub struct Node {
 impl Tree {
     /// What lies on `disk`.
     pub fn new(disk: &SimDisk) -> Tree {
+        disk.lose_ends_only();
         let mut tree = Tree { disk: disk.clone(), nodes: BTreeMap::new() };
         tree.read(PathBuf::new(), ROOT.to_owned());
         tree
