@@ -87,8 +87,7 @@ pub fn open_stores(place: &Place, request: &OpenRequest) -> Result<OpenStores> {
     if place.look()? != Found::Database || request.reinit {
         request.new_config()?;
     }
-    let made = fs::create_dir_all(&place.dir);
-    made.map_err(|error| Error::io(format!("cannot make the directory {}", place.dir.display()), error))?;
+    place.make_dir()?;
     let lock = Lock::writer(&place.dir)?;
     match place.look()? {
         Found::Database if !request.reinit => open_to_write(place, request, lock),

@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod filter;
 mod filtered;
+mod full_disk;
 mod kill;
 mod kv;
 mod model;
@@ -20,3 +21,5 @@ mod recall;
 mod rocks;
 mod shape;
 mod store_crash;
+#[cfg(target_os = "linux")]
+mod syscalls;
