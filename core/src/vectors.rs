@@ -377,6 +377,11 @@ impl VectorFile {
         Ok(())
     }
 
+    /// Makes room for rows below `slots`, so that several threads may then write there.
+    pub(crate) fn reserve_rows(&self, slots: u32) -> Result<()> {
+        slots.checked_sub(1).map_or(Ok(()), |last| self.reserve(last / self.layout.rows))
+    }
+
     /// A mapped file grows by whole extents, so that every mapping lies inside it.
     fn reserve(&self, extent: u32) -> Result<()> {
         if self.mapped {

@@ -8,10 +8,10 @@ use crate::graph::upper;
 use crate::hnsw::level_of;
 use crate::kv::{Batch, Space, links, slot_key};
 use crate::rnn::{self, Graph};
-use crate::{Code, Control, Error, Id, Pool, Result, Slot};
+use crate::{Code, Control, Error, Id, Pool, Result, Slot, sync};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// The steps of a bulk build, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Index {
         let graph = rnn::build(&input, &params, pool, control, &|step| phase(BulkPhase::Graph(step)))?;
 
         phase(BulkPhase::Vectors);
-        let written = self.write_vectors(&graph, rows.vectors, control);
+        let written = self.write_vectors(&graph, rows.vectors, pool, control);
         if let Err(error) = written {
             // Rows that no record names are harmless; giving their space back is all there is to do.
             let _ = self.vectors.clear();
@@ -106,7 +106,7 @@ impl Index {
 
         self.upper.load(&levels)?;
         for &(rep, twin) in &graph.twins {
-            Arc::make_mut(&mut crate::sync::lock(&self.chained)).insert(twin);
+            Arc::make_mut(&mut sync::lock(&self.chained)).insert(twin);
             let next = self.twins.ensure(rep)[0].load(Ordering::Acquire);
             self.twins.ensure(twin)[0].store(next, Ordering::Release);
             self.twins.ensure(rep)[0].store(twin + 1, Ordering::Release);
@@ -126,15 +126,33 @@ impl Index {
         rows * (u64::from(self.config.dim) * 9 + 500) + (64 << 20)
     }
 
-    fn write_vectors(&self, graph: &Graph, vectors: &[f32], control: &Control<'_>) -> Result<()> {
+    fn write_vectors(
+        &self,
+        graph: &Graph,
+        vectors: &[f32],
+        pool: &dyn Pool,
+        control: &Control<'_>,
+    ) -> Result<()> {
         let dim = self.config.dim as usize;
-        let mut gathered = Vec::with_capacity(GATHER * dim);
-        for (first, rows) in (0..).step_by(GATHER).zip(graph.rows.chunks(GATHER)) {
-            control.check()?;
-            gathered.clear();
-            rows.iter().for_each(|&row| gathered.extend_from_slice(&vectors[row as usize * dim..][..dim]));
-            self.vectors.write_cold(first, &gathered)?;
-        }
+        let runs: Vec<&[u32]> = graph.rows.chunks(GATHER).collect();
+        // A file that grows by whole extents must not be made to by several threads at once.
+        self.vectors.reserve_rows(graph.rows.len() as u32)?;
+        let failed: Mutex<Option<Error>> = Mutex::default();
+        pool.for_each(runs.len(), &|i| {
+            if sync::lock(&failed).is_some() {
+                return;
+            }
+            let written = control.check().and_then(|()| {
+                let rows = runs[i].iter().map(|&row| &vectors[row as usize * dim..][..dim]);
+                let gathered: Vec<f32> = rows.flatten().copied().collect();
+                self.vectors.write_cold((i * GATHER) as Slot, &gathered)
+            });
+            if let Err(error) = written {
+                sync::lock(&failed).get_or_insert(error);
+            }
+        });
+        let failed = sync::lock(&failed).take();
+        failed.map_or(Ok(()), Err)?;
         self.vectors.sync()
     }
 
@@ -199,6 +217,10 @@ impl Index {
             }
         }
         heads.into_iter().for_each(|(rep, twin)| batch.put(Space::Twins, slot_key(rep), slot_key(twin)));
+        let seq = self.kv.apply(&batch)?;
+        // A disk that fills does so here, while nothing counts yet; the counters alone take next to no room.
+        self.kv.sync(seq)?;
+        let mut batch = Batch::default();
         meta.put(&mut batch);
         let seq = self.kv.apply(&batch)?;
         self.kv.sync(seq).map(drop)
