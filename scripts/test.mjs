@@ -27,6 +27,8 @@ const STEP_TIMEOUT_MS = 40 * 60_000
 const COMPILE_TIMEOUT_MS = 3 * STEP_TIMEOUT_MS
 const MONTH_MS = 30 * 24 * 3600_000
 
+const WASM_LINT = ['clippy', '--package', 'asteroid-wasm', '--profile', 'browser', '--', '-D', 'warnings']
+
 const ci = Boolean(process.env.CI)
 const logs = join(root, 'target/test-logs')
 const shared = process.env.ASTEROID_SHARED || join(dirname(root), 'shared')
@@ -52,6 +54,7 @@ const steps = [
   ['js lint and format', () => command(npm, ['run', '--silent', 'lint'])],
   ['js types', () => command(npm, ['run', '--silent', 'test:types'])],
   ['rust core for wasm32', () => command('bash', ['scripts/wasm.sh'])],
+  ['rust lint for wasm32', () => command('bash', ['scripts/wasm.sh', ...WASM_LINT])],
   ['rocksdb', () => prepareRocksdb()],
   ['rust lint', cargoWithAll('clippy', ['--all-targets', '--', '-D', 'warnings'])],
   ['rust tests', cargoWithAll('test', ['--no-fail-fast'])],
@@ -63,6 +66,12 @@ const steps = [
   ],
   ['filters against mingo', nodeTests(jsTest('mingo'))],
   ['node tests', nodeTests(addonTests)],
+  ['shared specification in node', nodeTests(jsTest('spec'))],
+  ['browser build', () => command('node', ['scripts/build-wasm.mjs', '--check'])],
+  [
+    'browser tests',
+    nodeTests(() => ['browser', 'browser-storage', 'browser-tabs'].flatMap((name) => jsTest(name)())),
+  ],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
   ['js package', nodeTests(() => ['pack', 'quickstart'].flatMap((name) => jsTest(name)()))],

@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# Proves that the engine's core compiles for wasm32-unknown-unknown.
+# Runs cargo for wasm32-unknown-unknown: without arguments, to prove that the engine's core compiles for it.
+#
+#   scripts/wasm.sh                                                       builds the core
+#   scripts/wasm.sh build --package asteroid-wasm --profile browser       what browsers get (see build-wasm.mjs)
+#   scripts/wasm.sh clippy --package asteroid-wasm -- -D warnings         lints it
 #
 # Where rustup has or can add the target, that is all it takes. Elsewhere (no rustup, or its servers out of reach) it
 # takes Debian's Rust for the web: packages rustc-web, cargo-web, rust-web-src and the lld of the same LLVM; the
@@ -16,8 +20,16 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/asteroid-db/wasm
 say() { echo "wasm: $*"; }
 fail() { echo "wasm: $*" >&2; exit 1; }
 
+[ $# -gt 0 ] || set -- build --package asteroid-core
+arguments=("$@")
+# Where this machine keeps its sources is nobody's business, and takes room in what is downloaded.
+flags="-C target-feature=+simd128 --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src= --remap-path-prefix=$PWD="
+
 # Cargo's default target folder is shared: builds for another target lie in a folder of their own in it.
-check() { "$@" build --package asteroid-core --target "$target" --locked; }
+check() {
+  "$1" "${arguments[0]}" --target "$target" --locked "${arguments[@]:1}"
+  say "target folder ${CARGO_TARGET_DIR:-target}"
+}
 
 rustup_has_target() {
   command -v rustup >/dev/null || { say "rustup is not here"; return 1; }
@@ -70,7 +82,7 @@ with_debian() {
   # A target folder of its own: the other compiler's artefacts cannot be shared.
   export RUSTC=$rustc CARGO_TARGET_DIR=target/debian-web
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=/usr/bin/wasm-ld-$llvm
-  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C linker-flavor=wasm-ld --sysroot=$std"
+  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C linker-flavor=wasm-ld --sysroot=$std $flags"
   unset RUSTFLAGS
   check "$cargo"
 }
@@ -114,10 +126,12 @@ case $route in
   *) fail "ASTEROID_WASM_ROUTE must be rustup or debian, not $route" ;;
 esac
 if [ "$route" != debian ] && rustup_has_target; then
-  check cargo
+  CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$flags check cargo
 elif [ "$route" != rustup ]; then
+  # Debian's compiler for the web has no clippy of its version.
+  [ "${arguments[0]}" != clippy ] || { say "left out: clippy needs the target from rustup"; exit 0; }
   with_debian
 else
   fail "rustup has no $target"
 fi
-say "asteroid-core compiles for $target"
+say "cargo ${arguments[*]} for $target: done"

@@ -25,8 +25,8 @@ mod vectors;
 pub use error::{Code, Error, Result};
 pub use id::{Id, MAX_ID_BYTES, Slot};
 pub use index::{
-    BulkPhase, CheckReport, DEFAULT_EF_SEARCH, Explain, Hit, Include, Index, Inserted, Mode, Problem, Row,
-    Rows, SearchParams, Selection, Snapshot, Stats, Stores,
+    BulkPhase, CheckReport, DEFAULT_EF_SEARCH, Explain, Hit, Include, Index, Inserted, Insertion, Mode,
+    Problem, Row, Rows, SearchParams, Selection, Snapshot, Stats, Stores,
 };
 pub use metric::Metric;
 pub use options::{

@@ -180,7 +180,7 @@ pub(crate) fn kv_of(
     options: &Options,
 ) -> Result<Arc<dyn Kv + Send + Sync>> {
     if kind == StoreKind::RocksDb {
-        return open_rocksdb(&place.file(ROCKSDB), access, kv_cache(options));
+        return open_rocksdb(&place.file(ROCKSDB), access, RedbKv::cache_share(options.cache_bytes));
     }
     let path = place.file(REDB);
     let file = match access {
@@ -188,7 +188,7 @@ pub(crate) fn kv_of(
         Access::Write => present(&path, FileBytes::open(&path, false)),
         Access::Read => present(&path, FileBytes::open_read_only(&path)),
     };
-    let (file, cache) = (Arc::new(file?), kv_cache(options));
+    let (file, cache) = (Arc::new(file?), RedbKv::cache_share(options.cache_bytes));
     let opened = match access {
         Access::Write => RedbKv::open_existing(file, cache),
         _ => RedbKv::open(file, cache, access == Access::Read),
@@ -245,10 +245,4 @@ fn present(path: &Path, opened: Result<FileBytes>) -> Result<FileBytes> {
         ))),
         _ => opened,
     }
-}
-
-/// The store's part of the one cache budget: an eighth, at least 1 MiB, at most 64 MiB. Most of what a
-/// search reads is decoded above the store, and cached there.
-fn kv_cache(options: &Options) -> u64 {
-    (options.cache_bytes / 8).clamp(1 << 20, 64 << 20)
 }

@@ -50,6 +50,12 @@ impl RedbKv {
         Self::open_as(bytes, cache_bytes, read_only, blank)
     }
 
+    /// The store's part of a database's one cache budget: an eighth, at least 1 MiB, at most 64 MiB. Most of what a
+    /// search reads is decoded above the store, and cached there.
+    pub fn cache_share(cache_bytes: u64) -> u64 {
+        (cache_bytes / 8).clamp(1 << 20, 64 << 20)
+    }
+
     /// [`RedbKv::open`] for writing where a store must exist already: `CORRUPT` where it does not.
     pub fn open_existing(bytes: Arc<dyn Bytes + Send + Sync>, cache_bytes: u64) -> Result<RedbKv> {
         Self::open_as(bytes, cache_bytes, false, Blank::Refuse)

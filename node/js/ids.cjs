@@ -1,6 +1,7 @@
 'use strict'
 
 const { invalid, show } = require('./errors.cjs')
+const { byteLength } = require('./host.cjs')
 const { kindOf } = require('./vectors.cjs')
 
 const MAX_BYTES = 512
@@ -22,7 +23,7 @@ function checkId(id, name = 'id') {
       if (!id.isWellFormed()) {
         throw invalid(`${name} must be well-formed text: ${show(id)} holds half of a surrogate pair`)
       }
-      const bytes = Buffer.byteLength(id)
+      const bytes = byteLength(id)
       if (bytes <= MAX_BYTES) return id
       throw invalid(`${name} must be at most ${MAX_BYTES} bytes of UTF-8: ${show(id)} is ${bytes} bytes`)
     }

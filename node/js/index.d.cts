@@ -141,12 +141,13 @@ export interface OpenOptions {
   /** `'buffered'` (default): writes survive the death of the process. `'sync'`: they survive power loss. */
   durability?: 'buffered' | 'sync' | undefined
   /**
-   * Fixed. The key-value store below: `'redb'` (default), one file, written in place, with the cheapest reads; or
-   * `'rocksdb'`, a folder of sorted files, where small changes are written as such and folded in the background.
-   * Both behave the same otherwise; {@link convert} makes one of the other. `'memory'` belongs to `':memory:'`.
-   * `'rocksdb'` is `UNSUPPORTED` in an addon that was built without it.
+   * Fixed. The key-value store below. On disk `'redb'` (default), one file, written in place, with the cheapest reads; or
+   * `'rocksdb'`, a folder of sorted files, where small changes are written as such and folded in the background. Both
+   * behave the same otherwise; {@link convert} makes one of the other. `'memory'` belongs to `':memory:'`. In a browser
+   * `'opfs'` or `'indexeddb'`, where left out the first of them that there is. `'rocksdb'` is `UNSUPPORTED` in an addon
+   * that was built without it.
    */
-  storage?: 'redb' | 'rocksdb' | 'memory' | undefined
+  storage?: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory' | undefined
   /**
    * How changed links reach the store at a checkpoint: `'eager'` whole lists, for fewest reads later; `'lazy'` only
    * what changed, for fewest bytes written; `'adaptive'` for each list whichever is expected to cost less, from its
@@ -354,8 +355,8 @@ export interface ScanOptions<C extends Column = never> extends SignalOptions {
 
 /** Figures about a database, in rows and bytes. */
 export interface Stats {
-  /** The key-value store in use. */
-  storage: 'redb' | 'rocksdb' | 'memory'
+  /** The key-value store in use; in a browser where it keeps its files. */
+  storage: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory'
   /** Rows that a search can return. */
   rows: number
   /** Deleted or replaced rows that still take space. */

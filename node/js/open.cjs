@@ -1,9 +1,8 @@
 'use strict'
 
-const { resolve } = require('node:path')
-const { fileURLToPath } = require('node:url')
 const { boolean, checkOptions, integer, oneOf } = require('./arguments.cjs')
 const { AsteroidError, invalid, show } = require('./errors.cjs')
+const { STORES, fileURLToPath, resolve } = require('./host.cjs')
 
 const OPTIONS = [
   'dim',
@@ -59,7 +58,7 @@ function checkSeed(seed) {
 }
 
 function checkStorage(storage, memory) {
-  oneOf(storage, 'storage', ['redb', 'rocksdb', 'memory'])
+  oneOf(storage, 'storage', [...STORES, 'memory'])
   if (storage === undefined) return undefined
   if (memory !== (storage === 'memory')) {
     throw invalid(

@@ -1,6 +1,7 @@
 'use strict'
 
 const { AsteroidError, invalid, show } = require('./errors.cjs')
+const { byteLength } = require('./host.cjs')
 
 const MAX_BYTES = 1 << 20
 const MAX_DEPTH = 100
@@ -115,7 +116,7 @@ function payloadText(payload, root = 'payload') {
       cause: error,
     })
   }
-  const bytes = Buffer.byteLength(text)
+  const bytes = byteLength(text)
   if (bytes > MAX_BYTES) throw tooLarge(root, bytes)
   return text
 }

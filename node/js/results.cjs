@@ -1,5 +1,6 @@
 'use strict'
 
+const { turn } = require('./host.cjs')
 const { payloadOf } = require('./payloads.cjs')
 
 // Rows turned into objects between two turns of the event loop, at most.
@@ -26,7 +27,7 @@ async function allRows(columns, dim) {
   if (total <= ROWS_PER_TURN) return rowsOf(columns, dim, 0, total)
   const rows = []
   for (let from = 0; from < total; from += ROWS_PER_TURN) {
-    if (from > 0) await new Promise(setImmediate)
+    if (from > 0) await turn()
     for (const row of rowsOf(columns, dim, from, Math.min(from + ROWS_PER_TURN, total))) rows.push(row)
   }
   return rows

@@ -2,6 +2,7 @@
 
 const { checkOptions } = require('./arguments.cjs')
 const { aborted, invalid, show } = require('./errors.cjs')
+const host = require('./host.cjs')
 const { checkIdColumn, idFiller } = require('./ids.cjs')
 const { payloadText } = require('./payloads.cjs')
 const { vectorColumn } = require('./vectors.cjs')
@@ -34,7 +35,7 @@ function checkRows(rows, dim, what) {
     }
     columns.push({ costly: true, fill: payloadFiller(payloads) })
   }
-  return { rows: vectors.rows, dim, columns }
+  return { rows: vectors.rows, dim, columns, numbers: vectors.rows * dim }
 }
 
 /** The vectors of a `searchMany`, checked in shape. */
@@ -69,7 +70,7 @@ async function copy(stage, { rows, dim, columns }, turn) {
     const to = Math.min(from + step, rows)
     for (const column of columns) column.fill(stage, from, to)
     if (to < rows && (step === bySize || performance.now() - began > SLICE_MS)) {
-      await new Promise(setImmediate)
+      await host.turn()
       turn(to)
       began = performance.now()
     }
@@ -78,6 +79,8 @@ async function copy(stage, { rows, dim, columns }, turn) {
 
 /** Copies all rows into `stage` and finishes it. */
 async function fill(stage, rows, signal) {
+  // A hint for stages that lie in memory which never shrinks.
+  if (rows.numbers) stage.expect?.(rows.numbers)
   await copy(stage, rows, () => {
     if (signal?.aborted) throw aborted(signal)
   })

@@ -4,6 +4,9 @@ const { AsteroidError, invalid, show } = require('./errors.cjs')
 
 const KINDS = 'a Float32Array, an array of numbers, or a tensor with .data and .dims'
 
+/** Tells a stage that nobody else has the array: it need not copy it. */
+const OURS = true
+
 const { get: typedArrayKind } = Object.getOwnPropertyDescriptor(
   Object.getPrototypeOf(Uint8Array.prototype),
   Symbol.toStringTag,
@@ -125,7 +128,7 @@ function flatColumn(numbers, dim, name) {
       if (direct) return stage.vectors(slice)
       const copy = new Float32Array(slice.length)
       copyNumbers(slice, copy, 0, name)
-      stage.vectors(copy)
+      stage.vectors(copy, OURS)
     },
   }
 }
@@ -145,7 +148,7 @@ function vectorColumn(vectors, dim, name) {
         for (let i = from; i < to; i++) {
           slice.set(toVector(vectors[i], dim, `${name}[${i}]`), (i - from) * dim)
         }
-        stage.vectors(slice)
+        stage.vectors(slice, OURS)
       },
     }
   }

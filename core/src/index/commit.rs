@@ -17,6 +17,8 @@ pub(crate) struct Writer {
     pub(crate) seq: u64,
     /// Rows of writes that were given up after some of their records: dead, but not yet said so in a record.
     pub(crate) orphans: Vec<Slot>,
+    /// First slot of an insert in steps that is under way: no other write may come between its steps.
+    pub(crate) stepping: Option<Slot>,
     /// Journal bytes at which a checkpoint is due.
     pending_limit: u64,
     /// How changed lists are written.
@@ -39,7 +41,7 @@ pub(crate) struct Commit<'a> {
 impl Writer {
     pub(crate) fn new(meta: Meta, pending_limit: u64, policy: LinkPolicy) -> Writer {
         let policy = PolicyState::new(policy);
-        Writer { meta, seq: meta.applied, orphans: Vec::new(), pending_limit, policy }
+        Writer { meta, seq: meta.applied, orphans: Vec::new(), stepping: None, pending_limit, policy }
     }
 }
 
@@ -192,6 +194,9 @@ impl Index {
         let mut writer = crate::sync::lock(&self.writer);
         if self.closed.swap(true, Ordering::AcqRel) || self.options.read_only || self.poison.get().is_some() {
             return Ok(());
+        }
+        if let Some(start) = writer.stepping.take() {
+            self.bury(&mut writer, start);
         }
         self.checkpoint(&mut writer)
     }

@@ -10,6 +10,7 @@ mod commit;
 mod entries;
 mod filtered;
 mod insert;
+mod insertion;
 mod lookup;
 mod meta;
 mod open;
@@ -24,6 +25,7 @@ mod walk;
 mod write;
 
 pub use bulk::BulkPhase;
+pub use insertion::Insertion;
 pub use selection::Selection;
 pub use types::{
     CheckReport, Explain, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats,
@@ -149,6 +151,15 @@ impl Index {
 
     /// The writer's turn: waits for earlier writes. `CLOSED`, `READ_ONLY` or `POISONED` where there is none.
     fn writing(&self) -> Result<MutexGuard<'_, Writer>> {
+        let writer = self.turn()?;
+        if writer.stepping.is_some() {
+            return Err(Error::new(Code::Locked, "an insert in steps is under way: finish it or give it up"));
+        }
+        Ok(writer)
+    }
+
+    /// [`Index::writing`], also between the steps of an insert.
+    fn turn(&self) -> Result<MutexGuard<'_, Writer>> {
         self.reading()?;
         if self.options.read_only {
             return Err(Error::new(Code::ReadOnly, "the database was opened read-only: reopen it to write"));

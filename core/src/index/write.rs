@@ -17,7 +17,7 @@ const CHUNK: usize = 64;
 const MAX_GIVEN_ID: u64 = 1 << 53;
 
 /// One row to write, its id looked up.
-struct NewRow {
+pub(crate) struct NewRow {
     id: Id,
     key: Vec<u8>,
     /// The slot that it replaces.
@@ -52,6 +52,21 @@ impl Index {
             return Ok(Inserted { count: 0, first_id: None });
         }
         control.check()?;
+        let (new_rows, given) = self.name_new(&w, &rows, count, mode)?;
+        self.write_rows(&mut w, &new_rows, rows.vectors, pool, control)?;
+        drop(w);
+        self.settle()?;
+        Ok(Inserted { count: count as u64, first_id: given })
+    }
+
+    /// Looks checked rows up and gives ids to those that bring none; the first of these, if there are any.
+    pub(crate) fn name_new(
+        &self,
+        w: &Writer,
+        rows: &Rows<'_>,
+        count: usize,
+        mode: Mode,
+    ) -> Result<(Vec<NewRow>, Option<u64>)> {
         if u64::from(w.meta.next) + count as u64 > u64::from(crate::id::MAX_SLOTS) {
             return Err(Error::invalid(
                 "the database holds as many rows as it can: 2^31, deleted ones included",
@@ -64,11 +79,7 @@ impl Index {
             }
             None => Some(w.meta.next_id),
         };
-        let new_rows = self.look_up(&rows, count, mode, given)?;
-        self.write_rows(&mut w, &new_rows, rows.vectors, pool, control)?;
-        drop(w);
-        self.settle()?;
-        Ok(Inserted { count: count as u64, first_id: given })
+        Ok((self.look_up(rows, count, mode, given)?, given))
     }
 
     /// Replaces the vector of a row; its payload stays. `NOT_FOUND` where the id is absent.
@@ -232,27 +243,45 @@ impl Index {
         control: &Control<'_>,
     ) -> Result<()> {
         let start = w.meta.next;
-        let dim = self.config.dim as usize;
-        let total = rows.len() as u64;
         let mut done = 0;
-        for (chunk, vectors) in rows.chunks(CHUNK).zip(vectors.chunks(CHUNK * dim)) {
-            let last = done + chunk.len() == rows.len();
-            let written = control
-                .check()
-                .and_then(|()| self.make_room(w))
-                .and_then(|()| self.write_chunk(w, chunk, vectors, pool, last.then_some((rows, start))));
-            if let Err(error) = written {
-                // What the journal has of this write stays dead; the next commit says so in a record.
-                for slot in start..w.meta.next {
-                    self.died.ensure(slot)[0].store(1, std::sync::atomic::Ordering::Release);
-                    w.orphans.push(slot);
-                }
-                return Err(error);
-            }
-            done += chunk.len();
-            (control.progress)(done as u64, total);
+        while done < rows.len() {
+            done = self
+                .write_step(w, rows, vectors, start, done, pool, control)
+                .inspect_err(|_| self.bury(w, start))?;
         }
         Ok(())
+    }
+
+    /// Writes the chunk that begins at row `done` of a write whose first row has slot `start`; answers where the next
+    /// one begins. After an error the write has to be buried.
+    #[allow(clippy::too_many_arguments, reason = "the state of one write, taken apart for borrowing")]
+    pub(crate) fn write_step(
+        &self,
+        w: &mut Writer,
+        rows: &[NewRow],
+        vectors: &[f32],
+        start: Slot,
+        done: usize,
+        pool: &dyn Pool,
+        control: &Control<'_>,
+    ) -> Result<usize> {
+        let dim = self.config.dim as usize;
+        let end = rows.len().min(done + CHUNK);
+        control.check()?;
+        self.make_room(w)?;
+        let commit = (end == rows.len()).then_some((rows, start));
+        self.write_chunk(w, &rows[done..end], &vectors[done * dim..end * dim], pool, commit)?;
+        (control.progress)(end as u64, rows.len() as u64);
+        Ok(end)
+    }
+
+    /// Gives up the write whose first row has slot `start`: what the journal has of it stays dead; the next commit says
+    /// so in a record.
+    pub(crate) fn bury(&self, w: &mut Writer, start: Slot) {
+        for slot in start..w.meta.next {
+            self.died.ensure(slot)[0].store(1, std::sync::atomic::Ordering::Release);
+            w.orphans.push(slot);
+        }
     }
 
     fn write_chunk(

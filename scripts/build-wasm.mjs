@@ -1,0 +1,152 @@
+// Builds what browsers get into wasm/dist: the page's module, the worker's, and the engine. Prints their sizes.
+//
+//   node scripts/build-wasm.mjs             all of it
+//   node scripts/build-wasm.mjs --js        the JavaScript alone, around the engine that was built last
+//   node scripts/build-wasm.mjs --check     also fails where the download is over its budget
+//
+// Needs Rust with wasm32-unknown-unknown (see wasm.sh). Fetches wasm-bindgen's command line of the version in Cargo.lock
+// and binaryen once into the cache folder.
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { brotliCompressSync } from 'node:zlib'
+import { build } from 'esbuild'
+import { cacheDir, npm, root, run } from './lib/setup.mjs'
+
+const BUDGET = 300_000
+const BINARYEN = '132.0.0'
+
+const { values } = parseArgs({
+  options: {
+    js: { type: 'boolean' },
+    check: { type: 'boolean' },
+    profile: { type: 'string', default: 'browser' },
+  },
+})
+const bindings = join(root, 'target/wasm-bindings')
+const dist = join(root, 'wasm/dist')
+const quiet = { echo: false }
+
+/** wasm-bindgen's command line: it must have exactly the version of the library. */
+async function bindgen() {
+  const lock = readFileSync(join(root, 'Cargo.lock'), 'utf8')
+  const version = /name = "wasm-bindgen"\nversion = "([^"]+)"/.exec(lock)[1]
+  const home = join(cacheDir, `wasm-bindgen-${version}`)
+  const program = join(home, 'bin', process.platform === 'win32' ? 'wasm-bindgen.exe' : 'wasm-bindgen')
+  if (existsSync(program)) return program
+  console.log(`wasm: compiling wasm-bindgen ${version} once (some minutes)`)
+  const args = ['install', 'wasm-bindgen-cli', '--version', version, '--root', home, '--bin', 'wasm-bindgen']
+  // Quick to compile matters more than quick to run.
+  const env = { CARGO_PROFILE_RELEASE_OPT_LEVEL: '1', CARGO_PROFILE_RELEASE_LTO: 'off', RUSTFLAGS: undefined }
+  await run('cargo', [...args, '--locked'], { env, ...quiet }).catch(() => run('cargo', args, { env }))
+  return program
+}
+
+async function wasmOpt() {
+  const home = join(cacheDir, `binaryen-${BINARYEN}`)
+  const program = join(home, 'node_modules/binaryen/bin/wasm-opt')
+  if (!existsSync(program)) {
+    mkdirSync(home, { recursive: true })
+    writeFileSync(join(home, 'package.json'), '{ "private": true }\n')
+    await run(npm, ['install', '--prefix', home, '--no-audit', '--no-fund', `binaryen@${BINARYEN}`], quiet)
+  }
+  return program
+}
+
+async function buildEngine() {
+  const { profile } = values
+  const output = await run('bash', [
+    'scripts/wasm.sh',
+    'build',
+    '--package',
+    'asteroid-wasm',
+    '--profile',
+    profile,
+  ])
+  const target = /^wasm: target folder (.*)$/m.exec(output)[1]
+  const built = join(root, target, 'wasm32-unknown-unknown', profile, 'asteroid_wasm.wasm')
+  rmSync(bindings, { recursive: true, force: true })
+  const web = [
+    '--target',
+    'web',
+    '--no-typescript',
+    '--omit-default-module-path',
+    '--remove-producers-section',
+  ]
+  await run(await bindgen(), [
+    ...web,
+    '--remove-name-section',
+    '--out-name',
+    'engine',
+    '--out-dir',
+    bindings,
+    built,
+  ])
+  const features = ['--enable-simd', '--enable-bulk-memory', '--enable-sign-ext', '--enable-mutable-globals']
+  features.push('--enable-nontrapping-float-to-int', '--enable-reference-types', '--enable-multivalue')
+  const raw = join(bindings, 'engine_bg.wasm')
+  await run(process.execPath, [
+    await wasmOpt(),
+    '-O3',
+    ...features,
+    raw,
+    '-o',
+    join(bindings, 'asteroid.wasm'),
+  ])
+}
+
+/** The page's module stands on the Node package's facade, with the browser in the place of the system. */
+const browserHost = {
+  name: 'browser-host',
+  setup({ onResolve }) {
+    const page = join(root, 'wasm/js/page')
+    onResolve({ filter: /\/(host|memory|files)\.cjs$/ }, () => ({ path: join(page, 'host.mjs') }))
+    onResolve({ filter: /\/native\.cjs$/ }, () => ({ path: join(page, 'native.mjs') }))
+  },
+}
+
+async function buildScripts() {
+  const common = {
+    bundle: true,
+    format: 'esm',
+    platform: 'browser',
+    target: ['chrome111', 'firefox114', 'safari16.4'],
+    minify: true,
+    legalComments: 'none',
+    absWorkingDir: root,
+    logLevel: 'warning',
+  }
+  await build({
+    ...common,
+    entryPoints: ['wasm/js/page/index.mjs'],
+    outfile: join(dist, 'index.mjs'),
+    plugins: [browserHost],
+  })
+  await build({
+    ...common,
+    entryPoints: ['wasm/js/worker/worker.mjs'],
+    outfile: join(dist, 'worker.mjs'),
+    alias: { 'asteroid-engine': join(bindings, 'engine.js'), 'asteroid-host': './wasm/js/worker/host.mjs' },
+    plugins: [browserHost],
+  })
+}
+
+mkdirSync(dist, { recursive: true })
+if (!values.js) await buildEngine()
+await buildScripts()
+writeFileSync(join(dist, 'asteroid.wasm'), readFileSync(join(bindings, 'asteroid.wasm')))
+
+let total = 0
+for (const name of readdirSync(dist).sort()) {
+  const content = readFileSync(join(dist, name))
+  const small = brotliCompressSync(content).length
+  total += small
+  console.log(
+    `wasm: ${name.padEnd(14)} ${String(content.length).padStart(9)} bytes ${String(small).padStart(8)} brotli`,
+  )
+}
+console.log(`wasm: download       ${' '.repeat(9)}       ${String(total).padStart(8)} brotli, of ${BUDGET}`)
+if (values.check && total > BUDGET) {
+  console.error(`wasm: the download is ${total - BUDGET} bytes over its budget`)
+  process.exitCode = 1
+}

@@ -1,0 +1,101 @@
+// A Chromium to test in, and the pages it opens.
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import { extname, join, normalize } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { chromium } from 'playwright-core'
+
+const root = fileURLToPath(new URL('../../..', import.meta.url))
+const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome']
+const TYPES = {
+  '.html': 'text/html',
+  '.mjs': 'text/javascript',
+  '.js': 'text/javascript',
+  '.wasm': 'application/wasm',
+}
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+]
+
+/** The browser's program, installed where that can be done; else an error that says what to install. */
+export function chromiumProgram() {
+  const wanted = process.env.ASTEROID_CHROMIUM
+  const found = (wanted ? [wanted] : PLACES).find((path) => existsSync(path))
+  if (found) return found
+  const apt = process.platform === 'linux' && process.getuid?.() === 0 && !wanted
+  if (apt) {
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+    const install = () =>
+      spawnSync('apt-get', ['install', '-y', '--no-install-recommends', 'chromium'], { env, stdio: 'ignore' })
+        .status === 0
+    if (install() || (spawnSync('apt-get', ['update'], { stdio: 'ignore' }).status === 0 && install()))
+      return PLACES[0]
+  }
+  throw new Error(
+    `the browser tests need Chromium: install it (Debian and Ubuntu: apt-get install chromium), or name it in ASTEROID_CHROMIUM${wanted ? `, which names ${wanted}` : ''}`,
+  )
+}
+
+/** Serves the repository on a port of its own; `/` is an empty page. */
+export async function serve() {
+  const server = createServer((request, response) => {
+    const path = normalize(new URL(request.url, 'http://localhost').pathname)
+    if (path === '/')
+      return response
+        .writeHead(200, { 'content-type': 'text/html' })
+        .end('<!doctype html><title>tests</title>')
+    const file = join(root, path)
+    if (!existsSync(file)) return response.writeHead(404).end()
+    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' })
+    response.end(readFileSync(file))
+  })
+  await new Promise((listening) => server.listen(0, '127.0.0.1', listening))
+  return { url: `http://localhost:${server.address().port}/`, close: () => server.close() }
+}
+
+/** A browser with a profile of its own, gone with `close`. `pages` open on the server, with the package as `asteroid`. */
+export async function browser() {
+  const server = await serve()
+  const profile = mkdtempSync(join(tmpdir(), 'asteroid-browser-'))
+  const launch = () =>
+    chromium.launchPersistentContext(profile, {
+      executablePath: chromiumProgram(),
+      headless: true,
+      args: FLAGS,
+    })
+  let context = await launch()
+  const load = async (page) => {
+    await page.goto(server.url)
+    await page.evaluate(async () => {
+      globalThis.asteroid = await import('/wasm/dist/index.mjs')
+    })
+    return page
+  }
+  return {
+    url: server.url,
+    profile,
+    load,
+    get context() {
+      return context
+    },
+    page: async () => load(await context.newPage()),
+    /** Ends the browser, keeps what it stored, and begins it again. */
+    async restart() {
+      await context.close()
+      context = await launch()
+    },
+    async close() {
+      await context.close()
+      server.close()
+      rmSync(profile, { recursive: true, force: true })
+    },
+  }
+}

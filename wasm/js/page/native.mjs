@@ -1,0 +1,264 @@
+// What the facade calls its addon, by messages to a worker: takes the place of node/js/native.cjs.
+import { AsteroidError } from '../../../node/js/errors.cjs'
+import { Connection } from './connection.mjs'
+
+const CLOSED = 'CLOSED\nthe database is closed: open it again to use it'
+
+/** Set when a call's `AbortSignal` fires. */
+class AbortFlag {
+  aborted = false
+  heard = new Set()
+
+  abort() {
+    if (this.aborted) return
+    this.aborted = true
+    for (const hear of this.heard) hear()
+  }
+}
+
+/** Columns on their way to the worker. What is put here before a call takes the stage waits for it. */
+class Stage {
+  #waiting = []
+  #connection
+  #id
+
+  /** The worker's name for it: from now on columns go there as they come. */
+  bind(connection) {
+    this.#connection = connection
+    this.#id = connection.nextId()
+    for (const [message, transfer] of this.#waiting)
+      connection.post({ stage: this.#id, ...message }, transfer)
+    this.#waiting = []
+    return this.#id
+  }
+
+  #send(kind, data, transfer) {
+    const message = { kind, data }
+    if (this.#connection) this.#connection.post({ stage: this.#id, ...message }, transfer)
+    else this.#waiting.push([message, transfer])
+  }
+
+  expect(numbers) {
+    this.#send('expect', numbers)
+  }
+
+  gatherVectors(numbers) {
+    this.expect(numbers)
+  }
+
+  vectors(slice, ours) {
+    const numbers = ours ? slice : slice.slice()
+    this.#send('vectors', numbers, [numbers.buffer])
+  }
+
+  numberIds(ids) {
+    this.#send('numberIds', ids, [ids.buffer])
+  }
+
+  bigintIds(ids) {
+    this.#send('bigintIds', ids, [ids.buffer])
+  }
+
+  anyIds(ids) {
+    this.#send('anyIds', ids)
+  }
+
+  payloads(joined) {
+    this.#send('payloads', joined)
+  }
+
+  finish() {
+    this.#send('finish')
+  }
+
+  giveUp() {
+    this.#send('giveUp')
+  }
+}
+
+class Scan {
+  #call
+  #id
+
+  constructor(call, id) {
+    this.#call = call
+    this.#id = id
+  }
+
+  next(limit, flag) {
+    return this.#call('scanNext', [this.#id, limit], { flag })
+  }
+
+  release() {
+    this.#call('scanRelease', [this.#id]).catch(() => {})
+  }
+}
+
+/** An open database: one method per call of the facade, each returning a promise. */
+class Database {
+  #connection
+  #bulk
+
+  constructor(connection, { dim, metric, storage, bulk }) {
+    this.#connection = connection
+    this.#bulk = bulk
+    Object.assign(this, { dim, metric, storage })
+  }
+
+  #call = (op, args, options) => this.#connection.call(op, args, options)
+
+  /** A call with a vector, which is copied: the caller may go on using it. */
+  #withVector(op, before, vector, after, options) {
+    const own = vector.slice()
+    return this.#call(op, [...before, own, ...after], { ...options, transfer: [own.buffer] })
+  }
+
+  #withStage(op, stage, args, options) {
+    return this.#call(op, [stage.bind(this.#connection), ...args], options)
+  }
+
+  insert(upsert, id, vector, payload) {
+    return this.#withVector('insert', [upsert, id], vector, [payload])
+  }
+
+  insertMany(upsert, stage, flag, report) {
+    return this.#withStage('insertMany', stage, [upsert], { flag, report })
+  }
+
+  update(id, vector) {
+    return this.#withVector('update', [id], vector, [])
+  }
+
+  delete(id) {
+    return this.#call('delete', [id])
+  }
+
+  deleteMany(stage) {
+    return this.#withStage('deleteMany', stage, [])
+  }
+
+  deleteWhere(filter, flag) {
+    return this.#call('deleteWhere', [filter], { flag, alone: true })
+  }
+
+  setPayload(id, payload) {
+    return this.#call('setPayload', [id, payload])
+  }
+
+  mergePayload(id, patch) {
+    return this.#call('mergePayload', [id, patch])
+  }
+
+  getPayload(id) {
+    return this.#call('getPayload', [id])
+  }
+
+  has(id) {
+    return this.#call('has', [id])
+  }
+
+  get(id) {
+    return this.#call('get', [id])
+  }
+
+  getMany(stage) {
+    return this.#withStage('getMany', stage, [])
+  }
+
+  search(query, args, flag) {
+    return this.#withVector('search', [], query, [args], { flag })
+  }
+
+  searchMany(stage, args, flag) {
+    return this.#withStage('searchMany', stage, [args], { flag })
+  }
+
+  count(filter, flag) {
+    return this.#call('count', [filter], { flag, alone: filter !== undefined })
+  }
+
+  async scan(payload, vector, filter) {
+    return new Scan(this.#call, await this.#call('scan', [payload, vector, filter]))
+  }
+
+  stats() {
+    return this.#call('stats', [])
+  }
+
+  flush() {
+    return this.#call('flush', [])
+  }
+
+  check(flag) {
+    return this.#call('check', [], { flag, alone: true })
+  }
+
+  bulkReady() {
+    return this.#call('bulkReady', [])
+  }
+
+  bulkMemory(rows) {
+    return this.#bulk.base + rows * this.#bulk.perRow
+  }
+
+  bulkBuild(stage, _threads, flag, report) {
+    return this.#withStage('bulkBuild', stage, [], { flag, report, alone: true })
+  }
+
+  async close() {
+    try {
+      await this.#call('close', [])
+    } finally {
+      this.#connection.fail(CLOSED)
+    }
+  }
+}
+
+function unsupported(what) {
+  return new AsteroidError('UNSUPPORTED', what)
+}
+
+/** A page that the browser puts to sleep must not keep a database from those that are awake. */
+function watchSleep(connection) {
+  if (typeof document === 'undefined') return
+  const away = () => connection.post({ away: true })
+  const back = () => connection.post({ back: true })
+  const events = [
+    [window, 'pagehide', away],
+    [document, 'freeze', away],
+    [window, 'pageshow', back],
+    [document, 'resume', back],
+  ]
+  for (const [target, event, hear] of events) target.addEventListener(event, hear)
+  connection.ended = () => {
+    for (const [target, event, hear] of events) target.removeEventListener(event, hear)
+  }
+}
+
+async function open(args) {
+  if (typeof Worker === 'undefined') {
+    throw unsupported(
+      'this build of asteroid-db is for browsers: there is no Worker here to run the engine in',
+    )
+  }
+  if (args.storage === 'rocksdb')
+    throw unsupported("storage 'rocksdb' is for Node: leave storage out in a browser")
+  if (args.vectorFilePath !== undefined)
+    throw unsupported('vectorFilePath is for Node: leave it out in a browser')
+  const worker = new Worker(new URL('./worker.mjs', import.meta.url), { type: 'module', name: 'asteroid-db' })
+  const connection = new Connection(worker)
+  try {
+    watchSleep(connection)
+    const wasm = new URL('./asteroid.wasm', import.meta.url).href
+    return new Database(connection, await connection.call('open', [args, wasm]))
+  } catch (error) {
+    connection.fail(CLOSED)
+    throw error
+  }
+}
+
+const addon = { AbortFlag, Stage, open }
+
+export function native() {
+  return addon
+}

@@ -1,0 +1,171 @@
+//! An open database: its life, and the writes of one row or of one commit.
+
+use crate::convert::{id_in, id_out, plain, set};
+use crate::host;
+use crate::open::OpenArgs;
+use crate::reply::{Reply, done, object, reply, to_js};
+use crate::stage::Stage;
+use asteroid_core::filter::Filter;
+use asteroid_core::{CheckReport, Index, Mode, Result, Stats};
+use js_sys::{Array, Object};
+use serde::Serialize;
+use std::rc::Rc;
+use std::sync::Arc;
+use wasm_bindgen::prelude::*;
+
+/// The worker's database.
+#[wasm_bindgen]
+pub struct Engine {
+    pub(crate) index: Rc<Index>,
+}
+
+pub(crate) fn mode(upsert: bool) -> Mode {
+    if upsert { Mode::Upsert } else { Mode::Insert }
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens or creates a database in the files that the host holds open.
+    pub fn open(args: JsValue) -> std::result::Result<Engine, JsValue> {
+        host::watch_panics();
+        let args: OpenArgs = serde_wasm_bindgen::from_value(args)?;
+        let index = args.open().map_err(|error| to_js(&error))?;
+        Ok(Engine { index: Rc::new(index) })
+    }
+
+    /// Fails where `args` ask for another database than this one is: for those who share it.
+    pub fn agree(&self, args: JsValue) -> Reply {
+        let args: OpenArgs = serde_wasm_bindgen::from_value(args)?;
+        done(args.agree(&self.index))
+    }
+
+    /// Numbers per vector.
+    #[wasm_bindgen(getter)]
+    pub fn dim(&self) -> u32 {
+        self.index.config().dim
+    }
+
+    /// The metric's name.
+    #[wasm_bindgen(getter)]
+    pub fn metric(&self) -> String {
+        self.index.config().metric.name().to_owned()
+    }
+
+    /// Writes one row.
+    pub fn insert(&self, upsert: bool, id: JsValue, vector: Vec<f32>, payload: Option<String>) -> Reply {
+        done(id_in(id).and_then(|id| self.index.insert(&id, &vector, payload.as_deref(), mode(upsert))))
+    }
+
+    /// Replaces a vector.
+    pub fn update(&self, id: JsValue, vector: Vec<f32>) -> Reply {
+        done(id_in(id).and_then(|id| self.index.update(&id, &vector)))
+    }
+
+    /// Removes one row; true if it was there.
+    pub fn delete(&self, id: JsValue) -> Reply {
+        reply(id_in(id).and_then(|id| self.index.delete(&id)))
+    }
+
+    /// Removes the rows of the ids on `stage`; the number of them that were there.
+    #[wasm_bindgen(js_name = deleteMany)]
+    pub fn delete_many(&self, stage: Stage) -> Reply {
+        reply(self.index.delete_many(&stage.ids.unwrap_or_default()).map(|n| n as f64))
+    }
+
+    /// Removes the rows that match a filter, all or none; their number.
+    #[wasm_bindgen(js_name = deleteWhere)]
+    pub fn delete_where(&self, filter: &str) -> Reply {
+        let delete = || -> Result<f64> {
+            let filter = Arc::new(Filter::parse(filter)?);
+            Ok(host::control(|control| self.index.delete_where(&filter, control))? as f64)
+        };
+        reply(delete())
+    }
+
+    /// Replaces or removes a payload.
+    #[wasm_bindgen(js_name = setPayload)]
+    pub fn set_payload(&self, id: JsValue, payload: Option<String>) -> Reply {
+        done(id_in(id).and_then(|id| self.index.set_payload(&id, payload.as_deref())))
+    }
+
+    /// Merges a patch into a payload.
+    #[wasm_bindgen(js_name = mergePayload)]
+    pub fn merge_payload(&self, id: JsValue, patch: &str) -> Reply {
+        done(id_in(id).and_then(|id| self.index.merge_payload(&id, patch)))
+    }
+
+    /// Figures about the database.
+    pub fn stats(&self) -> Reply {
+        let stats = self.index.stats().map_err(|error| to_js(&error))?;
+        object(&StatsOut::from(stats))
+    }
+
+    /// Makes earlier writes durable.
+    pub fn flush(&self) -> Reply {
+        done(self.index.flush())
+    }
+
+    /// Walks everything.
+    pub fn check(&self) -> Reply {
+        let report = host::control(|control| self.index.check(control)).map_err(|error| to_js(&error))?;
+        Ok(plain(report_out(&report)))
+    }
+
+    /// Brings the stores up to date and closes. Every call but freeing fails afterwards.
+    pub fn close(&self) -> Reply {
+        done(self.index.close())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatsOut {
+    rows: f64,
+    tombstones: f64,
+    cache_bytes: f64,
+    adjacency_bytes: f64,
+    vector_bytes: f64,
+    kv_bytes: f64,
+    upper_bytes: f64,
+    table_bytes: f64,
+    vector_file_bytes: f64,
+    kv_file_bytes: f64,
+    journal_bytes: f64,
+}
+
+impl From<Stats> for StatsOut {
+    fn from(stats: Stats) -> StatsOut {
+        StatsOut {
+            rows: stats.rows as f64,
+            tombstones: stats.tombstones as f64,
+            cache_bytes: stats.cache_bytes as f64,
+            adjacency_bytes: stats.adjacency_bytes as f64,
+            vector_bytes: stats.vector_bytes as f64,
+            kv_bytes: stats.kv_bytes as f64,
+            upper_bytes: stats.upper_bytes as f64,
+            table_bytes: stats.table_bytes as f64,
+            vector_file_bytes: stats.vector_file_bytes as f64,
+            kv_file_bytes: stats.kv_file_bytes as f64,
+            journal_bytes: stats.journal_bytes as f64,
+        }
+    }
+}
+
+fn report_out(report: &CheckReport) -> Object {
+    let problems = report.problems.iter().map(|problem| {
+        let out = Object::new();
+        set(&out, "kind", problem.kind);
+        set(&out, "detail", problem.detail.as_str());
+        if let Some(id) = &problem.id {
+            set(&out, "id", id_out(id));
+        }
+        plain(out)
+    });
+    let problems: Array = problems.collect();
+    let out = Object::new();
+    set(&out, "ok", report.problems.is_empty());
+    set(&out, "rows", report.rows as f64);
+    set(&out, "links", report.links as f64);
+    set(&out, "problems", problems);
+    out
+}

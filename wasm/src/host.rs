@@ -1,0 +1,49 @@
+//! What the worker's JavaScript provides: files, the time, and an ear for the call that is running.
+
+use asteroid_core::Control;
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen(raw_module = "asteroid-host")]
+extern "C" {
+    #[wasm_bindgen(catch, js_name = fileLen)]
+    pub(crate) fn file_len(file: u32) -> Result<f64, JsValue>;
+    /// Reads at most `out.len()` bytes; answers how many.
+    #[wasm_bindgen(catch, js_name = fileRead)]
+    pub(crate) fn file_read(file: u32, at: f64, out: &mut [u8]) -> Result<f64, JsValue>;
+    /// Writes at most `data.len()` bytes; answers how many.
+    #[wasm_bindgen(catch, js_name = fileWrite)]
+    pub(crate) fn file_write(file: u32, at: f64, data: &[u8]) -> Result<f64, JsValue>;
+    #[wasm_bindgen(catch, js_name = fileSetLen)]
+    pub(crate) fn file_set_len(file: u32, len: f64) -> Result<(), JsValue>;
+    #[wasm_bindgen(catch, js_name = fileSync)]
+    pub(crate) fn file_sync(file: u32) -> Result<(), JsValue>;
+
+    /// Milliseconds since some moment.
+    pub(crate) fn now() -> f64;
+    /// Whether the caller of the running call gave it up. Also tells the caller that the worker is alive.
+    fn cancelled() -> bool;
+    /// Tells the caller of the running call how far it is.
+    fn progress(done: f64, total: f64, step: u32);
+    /// Keeps what a panic said: the trap that follows says nothing.
+    fn panicked(message: &str);
+}
+
+/// Runs `work` under a [`Control`] that asks and tells the caller of the running call.
+pub(crate) fn control<T>(work: impl FnOnce(&Control<'_>) -> T) -> T {
+    work(&Control { cancelled: &cancelled, progress: &|done, total| report(done, total, 0) })
+}
+
+/// Tells the caller how far the running call is.
+pub(crate) fn report(done: u64, total: u64, step: u32) {
+    progress(done as f64, total as f64, step);
+}
+
+/// Whether the caller of the running call gave it up.
+pub(crate) fn given_up() -> bool {
+    cancelled()
+}
+
+/// Has panics tell JavaScript what they said.
+pub(crate) fn watch_panics() {
+    std::panic::set_hook(Box::new(|info| panicked(&info.to_string())));
+}

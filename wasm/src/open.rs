@@ -1,0 +1,203 @@
+//! Opening and creating: the same files, in the same order of steps, as in a directory on disk.
+
+use crate::files::HostFile;
+use asteroid_core::bytes::{Bytes, MemBytes};
+use asteroid_core::filter::terms::PathRules;
+use asteroid_core::kv::MemKv;
+use asteroid_core::{
+    Code, Config, Durability, Error, Index, LinkPolicy, Manifest, Metric, OpenRequest, Options, Result,
+    StoreKind, Stores, VectorStorage,
+};
+use asteroid_native_storage::{CowBytes, RedbKv};
+use serde::Deserialize;
+use std::sync::Arc;
+
+const MANIFEST_MOST: u64 = 1 << 16;
+
+/// The options of `open`, with the names the facade uses.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OpenArgs {
+    #[serde(default)]
+    memory: bool,
+    dim: Option<u32>,
+    metric: Option<String>,
+    m: Option<u32>,
+    m_max: Option<u32>,
+    m_max0: Option<u32>,
+    ef_construction: Option<u32>,
+    vector_storage_type: Option<u32>,
+    paged_max_cached_pages: Option<u32>,
+    reinit: Option<bool>,
+    cache_bytes: Option<f64>,
+    link_policy: Option<String>,
+    read_only: Option<bool>,
+    seed: Option<u64>,
+    indexes: Option<IndexArgs>,
+}
+
+#[derive(Deserialize)]
+struct IndexArgs {
+    include: Vec<String>,
+    exclude: Vec<String>,
+}
+
+fn one_of<T: Copy>(
+    name: &str,
+    given: Option<&str>,
+    all: &[T],
+    spell: fn(T) -> &'static str,
+) -> Result<Option<T>> {
+    let find = |given: &str| {
+        let found = all.iter().copied().find(|&one| spell(one) == given);
+        found.ok_or_else(|| Error::invalid(format!("{name} '{given}' is unknown")))
+    };
+    given.map(find).transpose()
+}
+
+impl OpenArgs {
+    fn request(self) -> Result<OpenRequest> {
+        let vector_storage = match self.vector_storage_type {
+            None => None,
+            Some(0) => Some(VectorStorage::Flat),
+            Some(1) => Some(VectorStorage::Paged),
+            Some(other) => return Err(Error::invalid(format!("vectorStorageType '{other}' is unknown"))),
+        };
+        let defaults = Options::default();
+        Ok(OpenRequest {
+            dim: self.dim,
+            metric: one_of(
+                "metric",
+                self.metric.as_deref(),
+                &[Metric::L2, Metric::Cosine, Metric::Dot],
+                Metric::name,
+            )?,
+            m: self.m,
+            m_max: self.m_max,
+            m_max0: self.m_max0,
+            ef_construction: self.ef_construction,
+            vector_storage,
+            seed: self.seed,
+            store: None,
+            reinit: self.reinit.unwrap_or(false),
+            options: Options {
+                cache_bytes: self.cache_bytes.map_or(defaults.cache_bytes, |bytes| bytes as u64),
+                paged_max_cached_pages: self.paged_max_cached_pages,
+                // The worker syncs for all writes that wait at once.
+                durability: Durability::Buffered,
+                read_only: self.read_only.unwrap_or(false),
+                link_policy: one_of(
+                    "linkPolicy",
+                    self.link_policy.as_deref(),
+                    &LinkPolicy::ALL,
+                    LinkPolicy::name,
+                )?,
+                indexes: self
+                    .indexes
+                    .map(|paths| PathRules { include: paths.include, exclude: paths.exclude }),
+            },
+        })
+    }
+
+    /// `CONFIG_MISMATCH` where these options contradict an open database.
+    pub(crate) fn agree(self, index: &Index) -> Result<()> {
+        let request = self.request()?;
+        request.options.validate()?;
+        let manifest = Manifest { store: StoreKind::Redb, config: index.config().clone() };
+        request.agree_with(&manifest).map(drop)
+    }
+
+    /// Opens the worker's database, or one that is kept nowhere.
+    pub(crate) fn open(self) -> Result<Index> {
+        let memory = self.memory;
+        let request = self.request()?;
+        request.options.validate()?;
+        if memory {
+            return in_memory(&request);
+        }
+        let (stores, config) = in_files(&request)?;
+        Index::open(stores, config, request.options)
+    }
+}
+
+fn in_memory(request: &OpenRequest) -> Result<Index> {
+    if request.options.read_only {
+        return Err(Error::invalid("a new database in memory cannot be opened read-only"));
+    }
+    let stores = Stores {
+        kv: Arc::new(MemKv::default()),
+        vectors: Arc::new(MemBytes::default()),
+        journal: Arc::new(MemBytes::default()),
+    };
+    Index::open(stores, request.new_config()?, request.options.clone())
+}
+
+fn in_files(request: &OpenRequest) -> Result<(Stores, Config)> {
+    let creating = !HostFile::Creating.is_empty()?;
+    let complete = !creating && !HostFile::Manifest.is_empty()?;
+    if complete && !request.reinit {
+        return existing(request);
+    }
+    if request.options.read_only {
+        return Err(Error::new(
+            Code::NotFound,
+            "there is no database of this name: check it, or open without readOnly",
+        ));
+    }
+    if !creating && !complete && !request.reinit {
+        for file in [HostFile::Journal, HostFile::Vectors, HostFile::Graph] {
+            if !file.is_empty()? {
+                return Err(Error::corrupt("the manifest is missing beside other files of the database"));
+            }
+        }
+    }
+    create(request)
+}
+
+/// From the cut of the mark at its end on, the database exists. A crash before leaves a beginning, which is begun anew.
+fn create(request: &OpenRequest) -> Result<(Stores, Config)> {
+    let config = request.new_config()?;
+    HostFile::Creating.write_at(0, &[1])?;
+    HostFile::Creating.sync()?;
+    for file in [HostFile::Manifest, HostFile::Journal, HostFile::Vectors, HostFile::Graph] {
+        file.set_len(0)?;
+        file.sync()?;
+    }
+    let cache = RedbKv::cache_share(request.options.cache_bytes);
+    let kv = Arc::new(RedbKv::open(Arc::new(HostFile::Graph), cache, false)?);
+    let manifest = Manifest { store: StoreKind::Redb, config: config.clone() };
+    HostFile::Manifest.write_at(0, &manifest.encode())?;
+    HostFile::Manifest.sync()?;
+    HostFile::Creating.set_len(0)?;
+    HostFile::Creating.sync()?;
+    let stores = Stores { kv, vectors: Arc::new(HostFile::Vectors), journal: Arc::new(HostFile::Journal) };
+    Ok((stores, config))
+}
+
+fn existing(request: &OpenRequest) -> Result<(Stores, Config)> {
+    let len = HostFile::Manifest.len()?;
+    if len > MANIFEST_MOST {
+        return Err(Error::corrupt(format!("the manifest is damaged: it has {len} bytes")));
+    }
+    let mut stored = vec![0; len as usize];
+    HostFile::Manifest.read_at(0, &mut stored)?;
+    let manifest = Manifest::decode(&stored)?;
+    let config = request.agree_with(&manifest)?;
+    if manifest.store != StoreKind::Redb {
+        return Err(Error::new(
+            Code::Unsupported,
+            format!("the database keeps its keys in {}, which browsers do not have", manifest.store.name()),
+        ));
+    }
+    let cache = RedbKv::cache_share(request.options.cache_bytes);
+    let graph = Arc::new(HostFile::Graph);
+    if request.options.read_only {
+        let over = |file: HostFile| Ok::<_, Error>(Arc::new(CowBytes::new(Arc::new(file))?));
+        let (vectors, journal) = (over(HostFile::Vectors)?, over(HostFile::Journal)?);
+        let kv = Arc::new(RedbKv::open(graph, cache, true)?);
+        return Ok((Stores { kv, vectors, journal }, config));
+    }
+    let kv = Arc::new(RedbKv::open_existing(graph, cache)?);
+    let stores = Stores { kv, vectors: Arc::new(HostFile::Vectors), journal: Arc::new(HostFile::Journal) };
+    Ok((stores, config))
+}
