@@ -151,6 +151,11 @@ pub(crate) struct VectorFile {
     max_frames: usize,
 }
 
+/// Rows as they were at one moment, see [`VectorFile::freeze`].
+pub(crate) struct FrozenRows {
+    slots: Slot,
+}
+
 #[derive(Default)]
 struct Clock {
     ring: Vec<u32>,
@@ -438,6 +443,54 @@ impl VectorFile {
         }
         let frame = Frame { rows: Rows::Owned { data, bad }, used: AtomicBool::new(true) };
         self.install(clock, group, Arc::new(frame));
+    }
+
+    /// The rows below `slots` as they are now. Rows are written once today, so that nothing needs to be kept of them;
+    /// where a slot can be written again, this is the place to hold on to what it held.
+    pub(crate) fn freeze(&self, slots: Slot) -> FrozenRows {
+        FrozenRows { slots }
+    }
+
+    /// Appends up to `count` rows of `frozen` from `first` on to `out`, as bytes, read past the cache so that it
+    /// keeps what searches need. `lost` is asked about a row that fails its checksum: `None` for `CORRUPT`, else the
+    /// number that stands for each of its own.
+    pub(crate) fn copy_rows(
+        &self,
+        frozen: &FrozenRows,
+        first: Slot,
+        count: u32,
+        lost: &dyn Fn(Slot) -> Option<u32>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let row_bytes = Layout::row_bytes(self.layout.dim) as usize;
+        let mut slot = first;
+        let end = first.saturating_add(count).min(frozen.slots);
+        let mut stored = Vec::new();
+        while slot < end {
+            let take = (end - slot).min(self.layout.rows - slot % self.layout.rows);
+            stored.resize(take as usize * row_bytes, 0);
+            self.bytes.read_at(self.layout.offset(slot), &mut stored)?;
+            for (slot, row) in (slot..).zip(stored.chunks_exact(row_bytes)) {
+                let (row, sum) = row.split_at(4 * self.layout.dim);
+                if sum == checksum(slot, row).to_le_bytes() {
+                    out.extend_from_slice(row);
+                } else if let Some(mark) = lost(slot) {
+                    (0..self.layout.dim).for_each(|_| out.extend_from_slice(&mark.to_le_bytes()));
+                } else {
+                    return Err(Error::corrupt(format!("the vector of slot {slot} fails its checksum")));
+                }
+            }
+            slot += take;
+        }
+        Ok(())
+    }
+
+    /// Makes the file long enough for `slots` rows, those that were never written included.
+    pub(crate) fn reserve_rows(&self, slots: u32) -> Result<()> {
+        let Some(last) = slots.checked_sub(1) else { return Ok(()) };
+        self.reserve(last / self.layout.rows)?;
+        let needed = self.layout.offset(last) + Layout::row_bytes(self.layout.dim);
+        if self.bytes.len()? < needed { self.bytes.set_len(needed) } else { Ok(()) }
     }
 
     /// Makes every row written survive power loss.

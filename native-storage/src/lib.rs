@@ -10,6 +10,8 @@ mod convert;
 mod cow;
 #[cfg(not(target_family = "wasm"))]
 mod file;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+mod import;
 #[cfg(not(target_family = "wasm"))]
 mod lock;
 #[cfg(not(target_family = "wasm"))]
@@ -30,6 +32,8 @@ pub use convert::{Converted, convert};
 pub use cow::CowBytes;
 #[cfg(not(target_family = "wasm"))]
 pub use file::FileBytes;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+pub use import::import;
 #[cfg(not(target_family = "wasm"))]
 pub use lock::Lock;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]

@@ -21,7 +21,7 @@ pub struct Database {
     /// Which store holds its keys.
     pub kind: StoreKind,
     // After `index`: fields drop in order, and the stores must close under the lock.
-    _lock: Option<Lock>,
+    pub(crate) _lock: Option<Lock>,
 }
 
 /// What [`open_stores`] found or made: everything [`Index::open`] needs.
@@ -226,7 +226,7 @@ fn no_rocksdb() -> Error {
 }
 
 /// The request's options, with what suits the store where the caller left it open.
-fn options_for(kind: StoreKind, request: &OpenRequest) -> Options {
+pub(crate) fn options_for(kind: StoreKind, request: &OpenRequest) -> Options {
     let mut options = request.options.clone();
     // RocksDB takes a delta without reading the list; redb would read, fold and write it.
     options.link_policy.get_or_insert(match kind {

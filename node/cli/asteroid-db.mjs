@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
 import { check } from './check.mjs'
 import { convertDatabase } from './convert.mjs'
+import { exportTo } from './export.mjs'
 import { importFile } from './import.mjs'
 import { stats } from './stats.mjs'
 import { Usage } from './terminal.mjs'
@@ -11,12 +12,14 @@ import { Usage } from './terminal.mjs'
 const HELP = `Asteroid DB, a vector database inside your process
 
   asteroid-db import <folder> <file>    make a database of a file of vectors, all at once
+  asteroid-db export <folder> <file>    write the whole database to one file, to move it
   asteroid-db stats <folder>            rows, memory by use, bytes on disk
   asteroid-db check <folder>            read everything, report what is damaged
   asteroid-db convert <from> <to>       make the same database in another store, in a new folder
 
 import takes .npy (rows x dim; float32, float16, float64, uint8, int8), .fvecs, .bvecs, and .jsonl with one
-{ "vector": [...], "id"?: 7, "payload"?: {...} } per line. Ids are 0, 1, 2, ... where the file has none.
+{ "vector": [...], "id"?: 7, "payload"?: {...} } per line. Ids are 0, 1, 2, ... where the file has none. It also takes
+what export wrote, by the ending .asteroid and without options.
 
   --metric <l2|cosine|dot>    how distance is measured (l2)
   --payloads <file.jsonl>     one JSON object or null per line, one line per vector
@@ -47,6 +50,7 @@ const COMMANDS = {
     names: ['folder', 'file'],
     options: ['metric', 'payloads', 'threads', 'm', 'max-memory', 'storage'],
   },
+  export: { run: exportTo, names: ['folder', 'file'], options: [] },
   stats: { run: stats, names: ['folder'], options: [] },
   check: { run: check, names: ['folder'], options: [] },
   convert: { run: convertDatabase, names: ['from', 'to'], options: ['storage'] },

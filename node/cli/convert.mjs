@@ -7,7 +7,7 @@ export async function convertDatabase(from, to, values) {
   const controller = new AbortController()
   const interrupt = () => controller.abort(new Error('interrupted'))
   process.once('SIGINT', interrupt)
-  const bar = progressBar(megabytes)
+  const bar = progressBar('bytes')
   const began = performance.now()
   const update = ({ done, total }) =>
     bar.update({ phase: 'copy', fraction: total === 0 ? 1 : done / total, done, total })

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { open } from '../js/index.mjs'
+import { importExport, isExport } from './export.mjs'
 import { objectLines, readVectorLines } from './lines.mjs'
 import { megabytes, number, progressBar, storageOf, table, time, Usage, whole } from './terminal.mjs'
 
@@ -16,7 +17,7 @@ async function read(file, payloads) {
     if (payloads) throw new Usage('a .jsonl file of vectors has its payloads inside: leave --payloads out')
     return readVectorLines(file)
   }
-  if (!isVectorFile(file)) throw new Usage(`'${file}' is none of .npy, .fvecs, .bvecs, .jsonl`)
+  if (!isVectorFile(file)) throw new Usage(`'${file}' is none of .npy, .fvecs, .bvecs, .jsonl, .asteroid`)
   const opened = await openVectorFile(file)
   await opened.close()
   if (opened.dim === undefined) throw new Usage(`'${file}' is empty, so its dimension is unknown`)
@@ -24,6 +25,7 @@ async function read(file, payloads) {
 }
 
 export async function importFile(folder, file, values) {
+  if (isExport(file)) return importExport(folder, file, values)
   const { metric = 'l2', payloads } = values
   if (!METRICS.includes(metric))
     throw new Usage(`--metric must be one of ${METRICS.join(', ')}, not '${metric}'`)

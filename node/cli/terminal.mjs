@@ -41,11 +41,9 @@ export function storageOf({ storage }) {
 
 /**
  * A progress bar with rate and time left on standard error: redrawn on a terminal, a line at every tenth elsewhere.
- * `update` takes what `onProgress` of `bulkBuild` is told; `show` writes amounts, rows where left out.
+ * `update` takes what `onProgress` of `bulkBuild` is told, of rows or of bytes.
  */
-export function progressBar(show) {
-  const amount = show ?? number
-  const unit = show ? '' : ' rows'
+export function progressBar(unit = 'rows') {
   const start = { at: performance.now(), done: 0, fraction: 0 }
   let reading = true
   let drawn = Number.NEGATIVE_INFINITY
@@ -62,12 +60,14 @@ export function progressBar(show) {
       drawn = now
       tenth = Math.floor(fraction * 10)
       const spent = now - start.at
-      const rate = spent > 0 ? `${amount((done - start.done) / (spent / 1000))}${unit}/s` : ''
+      const count = unit === 'bytes' ? megabytes : number
+      const pace = (done - start.done) / (spent / 1000)
+      const rate = spent > 0 ? `${count(pace)}${unit === 'bytes' ? '' : ` ${unit}`}/s` : ''
       const gained = fraction - start.fraction
       const known = !reading && gained > 0.03 && fraction < 1
       const left = known ? `${time((spent / gained) * (1 - fraction))} left` : ''
       const share = `${String(Math.floor(fraction * 100)).padStart(3)} %`
-      const rows = done === total ? amount(done) : `${amount(done)} of ${amount(total)}`
+      const rows = done === total ? count(done) : `${count(done)} of ${count(total)}`
       const facts = [share, phase.padEnd(8), rows, rate, left].filter(Boolean).join('  ')
       if (!live) return process.stderr.write(`${facts}\n`)
       const width = Math.max(0, Math.min(30, (process.stderr.columns ?? 80) - facts.length - 3))

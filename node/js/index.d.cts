@@ -168,7 +168,65 @@ export interface OpenOptions {
    * `exclude`. Kept with the database; another choice makes the index anew while opening.
    */
   indexes?: { include?: readonly string[] | undefined; exclude?: readonly string[] | undefined } | undefined
+  /**
+   * Make the database of a file that `export` wrote, while it is read or downloaded. There must be none yet, else
+   * `NOT_EMPTY`; with `reinit` the one there is deleted, once the file has shown what it is. Fixed options are the
+   * file's and may be left out; given, they must agree, but for `storage`, `vectorStorageType` and `vectorFilePath`,
+   * which are the new database's own. A file that is damaged or ends early is `CORRUPT`, one by a newer version
+   * `UNSUPPORTED_VERSION`; then, as after an abort or a crash, there is no database.
+   */
+  from?: ExportSource | undefined
+  /** With `from`: ends the import with `ABORTED`. */
+  signal?: Signal | undefined
+  /** With `from`: told of the bytes taken in, as for {@link ExportOptions.onProgress}. */
+  onProgress?: ((progress: Progress) => void) | undefined
 }
+
+/** Bytes in one piece. */
+export type Bytes = ArrayBuffer | ArrayBufferView
+
+/**
+ * Where `open` takes an exported file from: the path or `file:` URL of one, an `http(s):` URL, the bytes, a `Blob` or
+ * `File`, a stream, or an iterable of pieces of any size, the stream that `export()` gives among them.
+ */
+export type ExportSource =
+  | string
+  | { readonly href: string; readonly protocol: string }
+  | Bytes
+  | { readonly size: number; stream(): unknown }
+  | { getReader(): unknown }
+  | Iterable<Bytes>
+  | AsyncIterable<Bytes>
+
+/** Where `export` writes to: the path or `file:` URL of a file, a `WritableStream`, or one of Node's streams. */
+export type ExportTarget =
+  | string
+  | { readonly href: string; readonly protocol: string }
+  | { getWriter(): unknown }
+  | { write(piece: Uint8Array): unknown; end(): unknown }
+
+/** Options of an export. */
+export interface ExportOptions extends SignalOptions {
+  /**
+   * Told of bytes done and in all, at most 20 times a second and once at the end. If it throws, the call is aborted
+   * and rejects with `ABORTED` and the thrown value as `cause`.
+   */
+  onProgress?: ((progress: Progress) => void) | undefined
+}
+
+/** What an export wrote. */
+export interface Exported {
+  /** Rows in it. */
+  rows: number
+  /** Bytes of the file. */
+  bytes: number
+}
+
+/** A `ReadableStream` of bytes where the host has such, as an iterable everywhere. */
+export type ExportStream = (typeof globalThis extends { ReadableStream: { prototype: infer S } }
+  ? S
+  : unknown) &
+  AsyncIterable<Uint8Array>
 
 /** Options of a call that can be stopped. */
 export interface SignalOptions {
@@ -176,11 +234,11 @@ export interface SignalOptions {
   signal?: Signal | undefined
 }
 
-/** How far a call has come. */
+/** How far a call has come: in rows, or in bytes where a file is moved. */
 export interface Progress {
-  /** Rows done. */
+  /** Rows or bytes done. */
   done: number
-  /** Rows in all. */
+  /** Rows or bytes in all. */
   total: number
 }
 
@@ -411,7 +469,7 @@ export interface CheckReport {
  *
  * Rejects with `INVALID_ARGUMENT` (unknown or impossible options, no `dim` for a new database), `LOCKED` (open
  * elsewhere, in this process or another), `CONFIG_MISMATCH` (a fixed option differs), `CORRUPT`, `IO`,
- * `STORAGE_FULL`, `UNSUPPORTED` (no binary for this system, or a feature to come), `UNSUPPORTED_VERSION`.
+ * `STORAGE_FULL`, `NOT_EMPTY` and `ABORTED` (with `from`), `UNSUPPORTED` (no binary for this system, or a feature to come), `UNSUPPORTED_VERSION`.
  *
  * ```ts
  * const db = await open<{ title: string }>('./movies', { dim: 384, metric: 'cosine' })
@@ -670,6 +728,30 @@ export class AsteroidDB<P extends object = Payload> {
 
   /** Rows, memory by use, bytes on disk. */
   stats(): Promise<Stats>
+
+  /**
+   * Writes the whole database, as it is when the call's turn among the writes comes, to one file that
+   * `open(path, { from })` takes anywhere: in Node and in browsers, whatever the storage. Searches there answer
+   * exactly as here. Reads and writes go on meanwhile; what they replace keeps its space on disk until the end.
+   *
+   * A path gets its file only once that is whole and on disk; a file that is there is replaced then. Streams are
+   * ended, on failure aborted. Rejects with `ABORTED`, `IO`, `STORAGE_FULL`.
+   *
+   * ```ts
+   * const { rows, bytes } = await db.export('./movies.asteroid')
+   * const copy = await open('./copy', { from: './movies.asteroid' })
+   * ```
+   */
+  export(target: ExportTarget, options?: ExportOptions): Promise<Exported>
+  /**
+   * The same as a stream, to be read piece by piece: leaving or cancelling it lets go of the state it holds. Ends with
+   * `CLOSED` if the database is closed meanwhile.
+   *
+   * ```ts
+   * const response = new Response(db.export())
+   * ```
+   */
+  export(options?: ExportOptions): ExportStream
 
   /** Makes all earlier writes survive power loss. */
   flush(): Promise<void>

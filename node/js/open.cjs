@@ -24,6 +24,9 @@ const OPTIONS = [
   'seed',
   'threads',
   'indexes',
+  'from',
+  'signal',
+  'onProgress',
 ]
 const MEMORY = ':memory:'
 const MAX_U32 = 2 ** 32 - 1
@@ -100,6 +103,12 @@ function checkOpen(path, options) {
   }
   if (boolean(given.reinit, 'reinit') && boolean(given.readOnly, 'readOnly')) {
     throw invalid('reinit deletes what is there, which readOnly forbids: give one of them')
+  }
+  if (given.from === undefined && (given.signal !== undefined || given.onProgress !== undefined)) {
+    throw invalid('signal and onProgress go with from: leave them out')
+  }
+  if (given.from !== undefined && given.readOnly) {
+    throw invalid('from makes a database, which readOnly forbids: give one of them')
   }
   return {
     path: memory ? MEMORY : resolve(text),

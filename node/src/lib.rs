@@ -18,4 +18,5 @@ mod reply;
 mod signal;
 mod stage;
 mod teardown;
+mod transfer;
 mod writer;

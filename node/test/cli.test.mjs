@@ -163,3 +163,29 @@ test('mistakes are named', async (t) => {
   assert.match(tooLarge.err, /INVALID_ARGUMENT/)
   assert.ok(existsSync(`${path}2`))
 })
+
+test('export, and import of what it wrote', async (t) => {
+  const { path, file } = files(t)
+  const from = file('rows.fvecs', fvecs(vectors(random(t), 3000, 8), 8))
+  assert.equal((await run('import', path, from, '--metric', 'dot')).status, 0)
+  const moved = `${path}.asteroid`
+  const done = await run('export', path, moved)
+  assert.equal(done.status, 0, done.err)
+  assert.match(done.out, /^3,000 rows exported in .*: \d+\.\d MB\n$/)
+  assert.match(done.err, /^100 % +export +\d+\.\d MB .*MB\/s$/m)
+  const made = await run('import', `${path}2`, moved, '--json')
+  assert.equal(made.status, 0, made.err)
+  assert.equal(JSON.parse(made.out).rows, 3000)
+  assert.equal((await run('check', `${path}2`)).status, 0)
+  for (const [args, status, message] of [
+    [['export', path, `${path}.other`], 2, /must end in \.asteroid/],
+    [['export', `${path}3`, moved], 1, /NOT_FOUND/],
+    [['import', `${path}2`, moved], 1, /NOT_EMPTY/],
+    [['import', `${path}3`, moved, '--metric', 'l2'], 2, /--metric/],
+    [['import', `${path}3`, file('bad.asteroid', 'bad')], 1, /CORRUPT/],
+  ]) {
+    const failed = await run(...args)
+    assert.equal(failed.status, status, failed.out + failed.err)
+    assert.match(failed.err, message)
+  }
+})

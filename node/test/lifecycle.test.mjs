@@ -50,6 +50,7 @@ test('after close every call rejects with CLOSED, and closing again is fine', as
     () => db.count(),
     () => db.scan().next(),
     () => db.stats(),
+    () => db.export().getReader().read(),
     () => db.flush(),
     () => db.compact(),
     () => db.check(),

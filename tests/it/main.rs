@@ -8,6 +8,7 @@ mod concurrent;
 mod convert;
 mod crash;
 mod damage;
+mod export;
 mod filter;
 mod filtered;
 mod full_disk;

@@ -3,7 +3,7 @@
 //! Synchronous on purpose: a search touches hundreds of keys, most of them cached, and a poll per read
 //! would cost more than the read. Asynchronous hosts block at the edge, or answer [`Synced::Pending`].
 
-mod batch;
+pub(crate) mod batch;
 pub mod links;
 mod mem;
 pub mod postings;
@@ -167,7 +167,7 @@ pub type Flow = ControlFlow<()>;
 /// - a view never changes, whatever is applied after it was taken;
 /// - `get_many` answers every key once, in any order, and agrees with `get`;
 /// - `scan` visits keys in ascending unsigned byte order and stops when told to.
-pub trait Read {
+pub trait Read: Send {
     /// Lends the value of `key` to `see`; `false` where there is none.
     fn get(&self, space: Space, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool>;
     /// Lends every key's value, or `None`, to `see` with the key's position in `keys`.

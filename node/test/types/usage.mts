@@ -83,6 +83,25 @@ async function* chunks() {
 }
 await plain.bulkBuild(chunks())
 
+const exported: number = (await db.export('./x.asteroid', { onProgress: ({ done }) => console.log(done) }))
+  .bytes
+await db.export(new URL('file:///x'))
+await db.export(new WritableStream())
+await db.export(process.stdout)
+for await (const piece of db.export({ signal: AbortSignal.timeout(5) }))
+  console.log(piece.byteLength, exported)
+await new Response(db.export()).blob()
+await open(':memory:', { from: './x.asteroid', onProgress: ({ total }) => console.log(total) })
+await open(':memory:', { from: new URL('https://example.com/x') })
+await open(':memory:', { from: new Uint8Array(3) })
+await open(':memory:', { from: new Blob([]) })
+await open(':memory:', { from: (await fetch('https://example.com/x')).body ?? [] })
+await open(':memory:', { from: db.export() })
+// @ts-expect-error: numbers are no source
+await open(':memory:', { from: 7 })
+// @ts-expect-error: a number is no target
+await db.export(7)
+
 try {
   await db.close()
 } catch (error) {
