@@ -382,11 +382,6 @@ impl VectorFile {
         Ok(())
     }
 
-    /// Makes room for rows below `slots`, so that several threads may then write there.
-    pub(crate) fn reserve_rows(&self, slots: u32) -> Result<()> {
-        slots.checked_sub(1).map_or(Ok(()), |last| self.reserve(last / self.layout.rows))
-    }
-
     /// A mapped file grows by whole extents, so that every mapping lies inside it.
     fn reserve(&self, extent: u32) -> Result<()> {
         if self.mapped {
@@ -485,7 +480,8 @@ impl VectorFile {
         Ok(())
     }
 
-    /// Makes the file long enough for `slots` rows, those that were never written included.
+    /// Makes the file long enough for `slots` rows, those that were never written included. Several threads may write
+    /// there then.
     pub(crate) fn reserve_rows(&self, slots: u32) -> Result<()> {
         let Some(last) = slots.checked_sub(1) else { return Ok(()) };
         self.reserve(last / self.layout.rows)?;
