@@ -29,7 +29,7 @@ pub use file::FileBytes;
 #[cfg(not(target_family = "wasm"))]
 pub use lock::Lock;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
-pub use open::{Database, OpenStores, open, open_memory, open_stores};
+pub use open::{Database, OpenStores, open, open_memory, open_stores, store_cache};
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
 pub use place::Place;
 #[cfg(feature = "redb")]

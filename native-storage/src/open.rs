@@ -183,7 +183,7 @@ fn open_kv(
     options: &Options,
 ) -> Result<Arc<dyn Kv + Send + Sync>> {
     if kind == StoreKind::RocksDb {
-        return open_rocksdb(&place.file(ROCKSDB), access, kv_cache(options));
+        return open_rocksdb(&place.file(ROCKSDB), access, store_cache(options));
     }
     let path = place.file(REDB);
     let file = match access {
@@ -191,7 +191,7 @@ fn open_kv(
         Access::Write => present(&path, FileBytes::open(&path, false)),
         Access::Read => present(&path, FileBytes::open_read_only(&path)),
     };
-    let (file, cache) = (Arc::new(file?), kv_cache(options));
+    let (file, cache) = (Arc::new(file?), store_cache(options));
     let opened = match access {
         Access::Write => RedbKv::open_existing(file, cache),
         _ => RedbKv::open(file, cache, access == Access::Read),
@@ -244,6 +244,6 @@ fn present(path: &Path, opened: Result<FileBytes>) -> Result<FileBytes> {
 
 /// The store's part of the one cache budget: an eighth, at least 1 MiB, at most 64 MiB. Most of what a
 /// search reads is decoded above the store, and cached there.
-fn kv_cache(options: &Options) -> u64 {
+pub fn store_cache(options: &Options) -> u64 {
     (options.cache_bytes / 8).clamp(1 << 20, 64 << 20)
 }

@@ -9,6 +9,8 @@ mod crash;
 mod damage;
 mod filter;
 mod filtered;
+#[cfg(feature = "rocksdb")]
+mod fold;
 mod kill;
 mod kv;
 mod model;
