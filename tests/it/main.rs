@@ -11,6 +11,8 @@ mod damage;
 mod export;
 mod filter;
 mod filtered;
+#[cfg(feature = "rocksdb")]
+mod fold;
 mod full_disk;
 mod kill;
 mod kv;
