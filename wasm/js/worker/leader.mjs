@@ -37,6 +37,8 @@ export class Leader {
   }
 
   #welcome(tab, args, facts) {
+    // Between two engines: the tab will ask again.
+    if (!this.#owner.engine) return
     const known = this.#tabs.get(tab)
     if (known) return known.channel.postMessage({ welcome: this.#id, facts })
     const channel = new BroadcastChannel(nameOf(this.#path, tab))
