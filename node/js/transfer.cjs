@@ -3,7 +3,7 @@
 // Databases on their way out and in. What needs a file system lies in files.cjs.
 const { checkOptions, checkProgress, checkSignal } = require('./arguments.cjs')
 const { progressThrew, settle, withSignal } = require('./calls.cjs')
-const { AsteroidError, aborted, fromNative, invalid, show } = require('./errors.cjs')
+const { AsteroidError, aborted, invalid, show } = require('./errors.cjs')
 const files = require('./files.cjs')
 const { untilAborted } = require('./iterate.cjs')
 const { native } = require('./native.cjs')
@@ -139,14 +139,25 @@ async function exportTo(begin, target, options) {
 function exportStream(begin, options, live) {
   let exporter
   let pieces
+  let ended = false
+  const end = () => {
+    ended = true
+    exporter?.release()
+  }
   return new ReadableStream(
     {
       async start() {
         const { signal, onProgress } = checkTransfer(options)
         await withSignal(signal, async (flag) => {
           exporter = await settle(() => begin(flag), signal)
-          const bytes = await settle(() => exporter.measure(flag), signal)
-          pieces = piecesOf(exporter, bytes, live, signal, onProgress)
+          if (ended) return end()
+          try {
+            const bytes = await settle(() => exporter.measure(flag), signal)
+            pieces = piecesOf(exporter, bytes, live, signal, onProgress)
+          } catch (error) {
+            end()
+            throw error
+          }
         })
       },
       async pull(controller) {
@@ -157,11 +168,9 @@ function exportStream(begin, options, live) {
         } catch (error) {
           controller.error(error)
         }
-        exporter.release()
+        end()
       },
-      cancel() {
-        exporter?.release()
-      },
+      cancel: end,
     },
     { highWaterMark: 1 },
   )
@@ -247,7 +256,7 @@ async function openFrom(begin, source, { signal, onProgress }) {
     const stop = new AbortController()
     const abort = () => stop.abort(signal.reason)
     signal?.addEventListener('abort', abort, { once: true })
-    const opened = begin(feed, flag, onProgress && report)
+    const opened = settle(() => begin(feed, flag, onProgress && report), signal)
     // A refused file is not read to its end.
     opened.catch(() => stop.abort())
     let pushed = 0
@@ -273,8 +282,7 @@ async function openFrom(begin, source, { signal, onProgress }) {
       if (!thrown) return database
       await database.close()
     } catch (error) {
-      const cause = fromNative(error, signal)
-      if (!thrown) throw cause.code === 'ABORTED' && failure ? failure : cause
+      if (!thrown) throw error.code === 'ABORTED' && failure ? failure : error
     }
     throw progressThrew(thrown.error, 'which aborted the call')
   })

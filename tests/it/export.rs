@@ -68,7 +68,7 @@ fn imported(place: Option<&Place>, request: &OpenRequest, file: &[u8], rng: &mut
             Ok(Some(piece.to_vec()))
         },
         &|done, total| {
-            assert!(done >= told.get() && total == file.len() as u64, "{done} of {total}");
+            assert!(done >= told.get() && done <= total.max(file.len() as u64), "{done} of {total}");
             told.set(done);
         },
     )?;
@@ -266,17 +266,31 @@ fn an_export_holds_one_committed_state_while_writes_go_on() {
     }
 }
 
-/// Panics, naming the first part that differs, unless both files are the same.
+/// Panics, naming the key space that differs, unless both files are the same.
 fn assert_same_file(a: &[u8], b: &[u8], what: &str) {
-    for (from, to) in edges(b).into_iter().zip(edges(b).into_iter().skip(1)) {
-        let part = |file: &[u8]| file.get(from..to).map(<[u8]>::to_vec);
-        let kind = &b[from..to.min(from + 10)];
-        assert!(
-            part(a) == part(b),
-            "{what}: the export of the import differs in the part {kind:?} at {from}"
-        );
+    let parts = |file: &[u8]| {
+        let mut parts: std::collections::BTreeMap<(u8, u8), Vec<u8>> = Default::default();
+        let edges = edges(file);
+        for (&from, &to) in edges[1..].iter().zip(&edges[2..]) {
+            // The kind of frame and, where it is one of entries, their space.
+            let part = (file[from], if file[from] == 2 { file[from + 9] } else { 0 });
+            let mut body = file[from + 9..to].to_vec();
+            if part == (1, 0) {
+                // How vectors lie is the target's choice: its place in the manifest, and the manifest's checksum.
+                body[14] = 0;
+                body[44..48].fill(0);
+            }
+            parts.entry(part).or_default().extend(body);
+        }
+        parts
+    };
+    let (a_parts, b_parts) = (parts(a), parts(b));
+    for (part, bytes) in b_parts.iter().rev() {
+        let other = a_parts.get(part);
+        assert!(other == Some(bytes), "{what}: part {part:?} is {other:?} instead of {bytes:?}");
     }
-    assert_eq!(a.len(), b.len(), "{what}");
+    assert_eq!(a_parts.len(), b_parts.len(), "{what}");
+    assert!(a[39] != b[39] || a == b, "{what}: the export of the import is another file");
 }
 
 /// Where the frames of `file` begin, and its length.

@@ -117,8 +117,12 @@ impl Export {
                 bytes += (HEAD + body) as u64;
             }
         }
-        // Slots of a write that never committed: whoever opens the file buries them.
-        dead.insert_range(self.meta.committed..self.meta.next);
+        // Slots of a write that was given up. Once they are said to be dead, they are like any other.
+        let given_up = self.meta.committed..self.meta.next;
+        if dead.contains_range(given_up.clone()) {
+            self.meta.committed = self.meta.next;
+        }
+        dead.insert_range(given_up);
         let slots = u64::from(self.meta.next);
         let frames = slots.div_ceil(u64::from(rows_per_frame(self.dim)));
         bytes += frames * (HEAD as u64 + 4) + slots * 4 * u64::from(self.dim) + HEAD as u64 + 12;
