@@ -70,11 +70,15 @@ const steps = [
   ['browser build', () => command('node', ['scripts/build-wasm.mjs', '--check'])],
   [
     'browser tests',
-    nodeTests(() => ['browser', 'browser-storage', 'browser-tabs'].flatMap((name) => jsTest(name)())),
+    nodeTests(() =>
+      ['browser', 'browser-storage', 'browser-tabs', 'browser-move', 'demo'].flatMap((name) =>
+        jsTest(name)(),
+      ),
+    ),
   ],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
-  ['js package', nodeTests(() => ['pack', 'quickstart'].flatMap((name) => jsTest(name)()))],
+  ['js package', nodeTests(() => ['pack', 'quickstart', 'bundlers'].flatMap((name) => jsTest(name)()))],
   ['js recall, all rows', nodeTests(jsTest('recall'))],
 ]
 
@@ -115,7 +119,9 @@ async function step(place, name, job) {
     const counts = countTests(output)
     refuseHiddenSkips(output)
     passed += counts.passed || 1
-    for (const [, line] of output.matchAll(/^(?:# )?(recall .*|rocksdb: (?:.*compiled|kept) .*)$/gm))
+    for (const [, line] of output.matchAll(
+      /^(?:# )?((?:recall|wasm: download) .*|rocksdb: (?:.*compiled|kept) .*)$/gm,
+    ))
       console.log(`      ${line}`)
     const tests = counts.passed ? `, ${number(counts.passed)} tests` : ''
     const skips = counts.skipped ? `, ${counts.skipped} skipped` : ''

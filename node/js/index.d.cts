@@ -169,6 +169,13 @@ export interface OpenOptions {
    */
   indexes?: { include?: readonly string[] | undefined; exclude?: readonly string[] | undefined } | undefined
   /**
+   * Browser: where `worker.mjs` of this package is served, for pages whose policy or bundler wants it named. May lie on
+   * another origin. Without `wasmUrl`, `asteroid.wasm` is looked for next to it. In Node it changes nothing.
+   */
+  workerUrl?: string | { readonly href: string } | undefined
+  /** Browser: where `asteroid.wasm` of this package is served. In Node it changes nothing. */
+  wasmUrl?: string | { readonly href: string } | undefined
+  /**
    * Make the database of a file that `export` wrote, while it is read or downloaded. There must be none yet, else
    * `NOT_EMPTY`; with `reinit` the one there is deleted, once the file has shown what it is. Fixed options are the
    * file's and may be left out; given, they must agree, but for `storage`, `vectorStorageType` and `vectorFilePath`,

@@ -27,6 +27,8 @@ const OPTIONS = [
   'from',
   'signal',
   'onProgress',
+  'workerUrl',
+  'wasmUrl',
 ]
 const MEMORY = ':memory:'
 const MAX_U32 = 2 ** 32 - 1
@@ -71,6 +73,12 @@ function checkStorage(storage, memory) {
     )
   }
   return storage
+}
+
+function checkUrl(url, name) {
+  const text = url instanceof URL ? url.href : url
+  if (text === undefined || (typeof text === 'string' && text !== '')) return text
+  throw invalid(`${name} must be a URL (a string that is not empty, or a URL), not ${show(url)}`)
 }
 
 /** Which payload paths to index, or `undefined` where left out. */
@@ -133,6 +141,8 @@ function checkOpen(path, options) {
     seed: checkSeed(given.seed),
     threads: integer(given.threads, 'threads', 1, 1024),
     indexes: checkIndexes(given.indexes),
+    workerUrl: checkUrl(given.workerUrl, 'workerUrl'),
+    wasmUrl: checkUrl(given.wasmUrl, 'wasmUrl'),
   }
 }
 

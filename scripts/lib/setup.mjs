@@ -1,7 +1,7 @@
 // What `npm start`, `npm test` and `npm run bench` need before they can begin, on a machine with only Rust,
 // Node and the registries. Uses nothing but Node itself: it runs before node_modules exists.
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -94,6 +94,29 @@ export async function rocksdb({ ifKept = false, ...options } = {}) {
   const exports = [...said.matchAll(/^export (\w+)='(.*)'$/gm)]
   const variables = Object.fromEntries(exports.map(([, name, value]) => [name, value]))
   return { variables, said: said.replace(/^export .*\n/gm, '') }
+}
+
+/** Builds what browsers get where it is missing or older than what it is made of. */
+export async function buildWasm(options) {
+  const built = join(root, 'wasm/dist/inline.mjs')
+  const sources = [
+    'Cargo.lock',
+    'Cargo.toml',
+    'core/src',
+    'native-storage/src',
+    'node/js',
+    'wasm/js',
+    'wasm/src',
+  ]
+  const newest = Math.max(...sources.map((name) => newestUnder(join(root, name))))
+  if (existsSync(built) && statSync(built).mtimeMs > newest) return
+  await run(process.execPath, ['scripts/build-wasm.mjs'], options)
+}
+
+function newestUnder(path) {
+  if (!statSync(path).isDirectory()) return statSync(path).mtimeMs
+  const names = readdirSync(path, { recursive: true })
+  return Math.max(...names.map((name) => statSync(join(path, String(name))).mtimeMs))
 }
 
 export const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm'
