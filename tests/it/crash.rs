@@ -318,7 +318,7 @@ fn a_refused_operation_leaves_nothing_and_loses_nothing() {
 
 #[cfg(target_os = "linux")]
 fn a_refused_system_call_leaves_nothing_and_loses_nothing(store: StoreKind) {
-    refuse_everywhere(Home::Files(store), 24, 25);
+    refuse_everywhere(Home::Files(store), 24, 10);
 }
 
 #[cfg(target_os = "linux")]
@@ -333,7 +333,7 @@ fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
     let began = Instant::now();
     let seed = seed();
     // After a failure RocksDB's own threads rest for a second.
-    let threads = if home == Home::Files(StoreKind::RocksDb) { 8 } else { 2 };
+    let threads = if home == Home::Files(StoreKind::RocksDb) { 16 } else { 2 };
     let counts = Mutex::new([0; 4]);
     for (round, durability) in [(0, Durability::Buffered), (1, Durability::Sync)] {
         let on = OnDisk { home, ..OnDisk::new(Metric::L2, durability) };

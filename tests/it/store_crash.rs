@@ -204,7 +204,7 @@ fn a_failing_disk_gives_its_error_then_poisoned_and_what_was_durable_stays() {
 #[cfg(all(feature = "rocksdb", target_os = "linux"))]
 #[test]
 fn a_failing_system_call_gives_its_error_then_poisoned_and_what_was_durable_stays() {
-    fail_everywhere(On::RocksDb, 60);
+    fail_everywhere(On::RocksDb, 12);
 }
 
 fn fail_everywhere(on: On, places: usize) {
@@ -215,7 +215,7 @@ fn fail_everywhere(on: On, places: usize) {
     let stride = if full() { 1 } else { (whole.ops() / places).max(1) };
     let (runs, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     // After a failure RocksDB's own threads rest for a second.
-    let threads = if matches!(on, On::Redb(_)) { 2 } else { 8 };
+    let threads = if matches!(on, On::Redb(_)) { 2 } else { 16 };
     side_by_side(threads, (0..whole.ops()).step_by(stride), |n| {
         for (code, once) in [(Code::StorageFull, false), (Code::StorageFull, true), (Code::Io, n % 2 == 0)] {
             let disk = SimDisk::new();
