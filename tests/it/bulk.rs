@@ -376,7 +376,7 @@ fn a_failing_disk_gives_its_error_and_leaves_an_empty_database() {
 
 #[cfg(target_os = "linux")]
 fn a_failing_system_call_gives_its_error_and_leaves_an_empty_database(store: StoreKind) {
-    fail_at_any_moment(Home::Files(store), &[(700, 40)]);
+    fail_at_any_moment(Home::Files(store), &[(700, 8)]);
 }
 
 #[cfg(target_os = "linux")]

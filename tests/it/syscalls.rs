@@ -312,13 +312,11 @@ extern "C" fn ftruncate64(fd: c_int, len: off_t) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn fallocate(fd: c_int, mode: c_int, at: off_t, len: off_t) -> c_int {
-    // Room that is reserved shows nowhere; a hole shows as zeros.
-    if mode & libc::FALLOC_FL_PUNCH_HOLE != 0
-        && let Some(open) = find_open(fd)
-    {
-        let end = open.node.bytes.len().unwrap_or(0).min((at + len) as u64);
-        let zeros = vec![0; end.saturating_sub(at as u64) as usize];
-        return written(&open, fd, zeros.as_ptr().cast(), zeros.len(), Some(at)).min(0) as c_int;
+    // Room that is reserved shows nowhere. Holes would; file systems need not have them.
+    if mode & libc::FALLOC_FL_PUNCH_HOLE != 0 && find_open(fd).is_some() {
+        // SAFETY: it points to this thread's own variable.
+        unsafe { *libc::__errno_location() = libc::EOPNOTSUPP };
+        return -1;
     }
     system!(SYS_fallocate, fd, mode, at, len) as c_int
 }

@@ -42,7 +42,7 @@ impl Tree {
 
     fn read(&mut self, path: PathBuf, name: String) {
         let bytes = self.disk.open_ordered(&name);
-        let list = String::from_utf8(all(&*bytes)).unwrap();
+        let list = String::from_utf8(all(&bytes)).unwrap();
         self.nodes.insert(path.clone(), Node { bytes, is_dir: true, name });
         let mut entries = BTreeMap::new();
         for line in list.lines() {
@@ -144,7 +144,7 @@ impl Tree {
     /// Every file's path and bytes; directories have none.
     pub fn contents(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         let below = self.nodes.iter().filter(|(path, _)| !path.as_os_str().is_empty());
-        below.map(|(path, node)| (path.clone(), (!node.is_dir).then(|| all(&*node.bytes)))).collect()
+        below.map(|(path, node)| (path.clone(), (!node.is_dir).then(|| all(&node.bytes)))).collect()
     }
 
     /// Writes everything into the directory `to`, which is empty.
