@@ -2,7 +2,7 @@
 //
 // This is lexical matching and no more. It finds passages that share words (or parts of words) with a question; it
 // does not know that "car" and "automobile" mean the same. For meaning, use examples/transformers-embedder.mjs,
-// which has the same interface.
+// which has the same interface. Runs in Node and in browsers.
 
 const DIM = 512
 // Document frequencies are counted per hash bucket: a fixed 1 MiB however many texts there are.
@@ -13,9 +13,7 @@ const WEIGHTS = { word: 1, pair: 0.6, piece: 0.35 }
 
 /** An embedder; `saved` is what `save()` of an earlier one gave, and takes the place of `fit`. */
 export function createEmbedder(saved) {
-  const frequency = saved
-    ? new Uint32Array(new Uint8Array(Buffer.from(saved.frequency, 'base64')).buffer)
-    : new Uint32Array(BUCKETS)
+  const frequency = saved ? new Uint32Array(fromBase64(saved.frequency).buffer) : new Uint32Array(BUCKETS)
   let texts = saved?.texts ?? 0
 
   return {
@@ -54,7 +52,7 @@ export function createEmbedder(saved) {
 
     /** All that a later run needs to embed questions the same way, as plain JSON. */
     save() {
-      return { texts, frequency: Buffer.from(frequency.buffer).toString('base64') }
+      return { texts, frequency: toBase64(new Uint8Array(frequency.buffer)) }
     },
   }
 }
@@ -102,4 +100,15 @@ function normalise(vector) {
   if (sum === 0) vector[0] = sum = 1
   const scale = 1 / Math.sqrt(sum)
   for (let i = 0; i < vector.length; i++) vector[i] *= scale
+}
+
+function toBase64(bytes) {
+  let text = ''
+  for (let at = 0; at < bytes.length; at += 1 << 15)
+    text += String.fromCharCode(...bytes.subarray(at, at + (1 << 15)))
+  return btoa(text)
+}
+
+function fromBase64(text) {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0))
 }

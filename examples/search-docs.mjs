@@ -4,15 +4,12 @@
 //   npm start                              three built-in questions
 //   npm start -- "how do I ..."            your own
 //   npm start -- --rebuild                 gather and store everything anew
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { open } from 'asteroid-db'
-import { bold, cyan, dim, green, number, progressLine, red, time, wrap } from '../scripts/lib/style.mjs'
-// For search by meaning, run `npm install --no-save @huggingface/transformers` and change this import to
-// './transformers-embedder.mjs'.
-import { createEmbedder } from './lexical-embedder.mjs'
+import { bold, cyan, dim, green, number, red, time, wrap } from '../scripts/lib/style.mjs'
+import { openLibrary } from './lib/library.mjs'
 import { gather } from './lib/passages.mjs'
 
 const QUESTIONS = [
@@ -24,8 +21,6 @@ const HITS = 3
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/[\\/]$/, '')
 const path = process.env.ASTEROID_DOCS || join(root, 'data/docs')
-// What a later run needs besides the database. Written last: without it a half-made database is made again.
-const notesPath = `${path}.json`
 
 try {
   await main()
@@ -46,74 +41,15 @@ async function main() {
     console.log('npm start [-- [--rebuild] ["your question" ...]]')
     return
   }
-  let notes = readNotes()
-  let embedder = await createEmbedder(notes?.embedder)
   const docs = gather(root)
-
-  if (notes && !values.rebuild && notes.embedderId !== embedder.id) {
-    console.log(`The database was made with the embedder ${notes.embedderId}: making it again.\n`)
-    notes = undefined
-  }
-  if (!notes || values.rebuild) {
-    embedder = await createEmbedder()
-    notes = await build(docs, embedder)
-  } else if (notes.fingerprint !== docs.fingerprint) {
+  const { embedder, stale } = await openLibrary(path, docs, values.rebuild)
+  if (stale) {
     console.log(dim('The documentation has changed since it was stored. To store it anew:'))
     console.log('  npm start -- --rebuild\n')
   }
   await answer(positionals.length > 0 ? [positionals.join(' ')] : QUESTIONS, embedder)
   console.log('Ask your own:')
   console.log(`  ${bold('npm start -- "how do I ..."')}`)
-}
-
-function readNotes() {
-  if (!existsSync(notesPath)) return undefined
-  try {
-    return JSON.parse(readFileSync(notesPath, 'utf8'))
-  } catch {
-    return undefined
-  }
-}
-
-async function build(docs, embedder) {
-  console.log(bold('Storing the documentation found on this machine'))
-  console.log(dim(wrap(`Vectors: ${embedder.about}.`, 78, '  ')))
-  rmSync(notesPath, { force: true })
-  mkdirSync(join(path, '..'), { recursive: true })
-
-  const passages = docs.passages()
-  const used = new Set(passages.map(({ file }) => file)).size
-  console.log(`  ${label('Gathered')}  ${number(passages.length)} passages from ${number(used)} files`)
-  const texts = passages.map(({ title, text }) => `${title}\n${text}`)
-
-  let began = performance.now()
-  const embedding = progressLine(label('Embedding'))
-  await embedder.fit(texts)
-  const vectors = new Float32Array(texts.length * embedder.dim)
-  for (let at = 0; at < texts.length; at += 256) {
-    vectors.set(await embedder.embed(texts.slice(at, at + 256)), at * embedder.dim)
-    embedding.update(at, texts.length)
-  }
-  embedding.done(`${number(texts.length)} vectors of ${embedder.dim} numbers in ${since(began)}`)
-
-  began = performance.now()
-  const storing = progressLine(label('Storing'))
-  const db = await open(path, { dim: embedder.dim, metric: 'cosine', reinit: true })
-  try {
-    const { count } = await db.insertMany(
-      { vectors, payloads: passages },
-      { onProgress: ({ done, total }) => storing.update(done, total) },
-    )
-    const perSecond = count / ((performance.now() - began) / 1000)
-    storing.done(`${number(count)} rows in ${since(began)}, ${number(perSecond)} rows per second`)
-  } finally {
-    await db.close()
-  }
-  console.log(`  ${label('Kept in')}  ${relative(process.cwd(), path) || path}\n`)
-
-  const notes = { embedderId: embedder.id, fingerprint: docs.fingerprint, embedder: embedder.save() }
-  writeFileSync(notesPath, JSON.stringify(notes))
-  return notes
 }
 
 async function answer(questions, embedder) {
@@ -138,10 +74,6 @@ async function answer(questions, embedder) {
   } finally {
     await db.close()
   }
-}
-
-function label(text) {
-  return text.padEnd(9)
 }
 
 function since(began) {

@@ -1,4 +1,5 @@
-// Builds what browsers get into wasm/dist: the page's module, the worker's, and the engine. Prints their sizes.
+// Builds what browsers get into wasm/dist: the page's module, the worker's, the engine, and inline.mjs, which is all of
+// them in one. Prints their sizes; what is downloaded is the first three or the last.
 //
 //   node scripts/build-wasm.mjs             all of it
 //   node scripts/build-wasm.mjs --js        the JavaScript alone, around the engine that was built last
@@ -6,10 +7,10 @@
 //
 // Needs Rust with wasm32-unknown-unknown (see wasm.sh). Fetches wasm-bindgen's command line of the version in Cargo.lock
 // and binaryen once into the cache folder.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { brotliCompressSync } from 'node:zlib'
+import { brotliCompressSync, deflateRawSync } from 'node:zlib'
 import { build } from 'esbuild'
 import { cacheDir, npm, root, run } from './lib/setup.mjs'
 
@@ -105,44 +106,75 @@ const browserHost = {
   },
 }
 
+/** Puts `path` in the place of what `filter` imports. */
+const replacing = (filter, path) => ({
+  name: 'replacing',
+  setup: ({ onResolve }) => onResolve({ filter }, () => ({ path: join(root, path) })),
+})
+
+/** A module whose default is the text that `make` gives. */
+const textModule = (name, make) => ({
+  name,
+  setup({ onLoad, onResolve }) {
+    onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path: name, namespace: 'text' }))
+    onLoad({ filter: new RegExp(`^${name}$`), namespace: 'text' }, async () => ({
+      contents: await make(),
+      loader: 'text',
+    }))
+  },
+})
+
+const common = {
+  bundle: true,
+  format: 'esm',
+  platform: 'browser',
+  target: ['chrome111', 'firefox114', 'safari16.4'],
+  minify: true,
+  legalComments: 'none',
+  absWorkingDir: root,
+  logLevel: 'warning',
+  // wasm-bindgen names a module of imports once per use.
+  logOverride: { 'duplicate-object-key': 'silent' },
+}
+// Bundlers look for calls as they are written in start.mjs: their syntax stays.
+const page = { ...common, entryPoints: ['wasm/js/page/index.mjs'], minifySyntax: false }
+const worker = {
+  ...common,
+  entryPoints: ['wasm/js/worker/worker.mjs'],
+  alias: { 'asteroid-engine': join(bindings, 'engine.js'), 'asteroid-host': './wasm/js/worker/host.mjs' },
+}
+
 async function buildScripts() {
-  const common = {
-    bundle: true,
-    format: 'esm',
-    platform: 'browser',
-    target: ['chrome111', 'firefox114', 'safari16.4'],
-    minify: true,
-    legalComments: 'none',
-    absWorkingDir: root,
-    logLevel: 'warning',
-    // wasm-bindgen names a module of imports once per use.
-    logOverride: { 'duplicate-object-key': 'silent' },
+  await build({ ...page, outfile: join(dist, 'index.mjs'), plugins: [browserHost] })
+  await build({ ...worker, outfile: join(dist, 'worker.mjs'), plugins: [browserHost] })
+}
+
+/** The whole of it in one module, for places that serve no further files. */
+async function buildInline() {
+  const packed = () =>
+    deflateRawSync(readFileSync(join(bindings, 'asteroid.wasm')), { level: 9 }).toString('base64')
+  const workerText = async () => {
+    const carrying = replacing(/\/binary\.mjs$/, 'wasm/js/worker/carried.mjs')
+    const plugins = [carrying, textModule('asteroid-packed', packed), browserHost]
+    const { outputFiles } = await build({ ...worker, write: false, plugins })
+    return outputFiles[0].text
   }
-  await build({
-    ...common,
-    entryPoints: ['wasm/js/page/index.mjs'],
-    outfile: join(dist, 'index.mjs'),
-    plugins: [browserHost],
-  })
-  await build({
-    ...common,
-    entryPoints: ['wasm/js/worker/worker.mjs'],
-    outfile: join(dist, 'worker.mjs'),
-    alias: { 'asteroid-engine': join(bindings, 'engine.js'), 'asteroid-host': './wasm/js/worker/host.mjs' },
-    plugins: [browserHost],
-  })
+  const inline = replacing(/\/start\.mjs$/, 'wasm/js/page/inline.mjs')
+  const plugins = [inline, textModule('asteroid-worker-source', workerText), browserHost]
+  await build({ ...page, outfile: join(dist, 'inline.mjs'), plugins })
 }
 
 mkdirSync(dist, { recursive: true })
 if (!values.js) await buildEngine()
 await buildScripts()
+await buildInline()
 writeFileSync(join(dist, 'asteroid.wasm'), readFileSync(join(bindings, 'asteroid.wasm')))
 
 let total = 0
-for (const name of readdirSync(dist).sort()) {
+for (const name of ['asteroid.wasm', 'index.mjs', 'worker.mjs', 'inline.mjs']) {
   const content = readFileSync(join(dist, name))
   const small = brotliCompressSync(content).length
-  total += small
+  if (name !== 'inline.mjs') total += small
   console.log(
     `wasm: ${name.padEnd(14)} ${String(content.length).padStart(9)} bytes ${String(small).padStart(8)} brotli`,
   )

@@ -5,6 +5,7 @@
 
 pub mod bytes;
 mod error;
+mod export;
 pub mod filter;
 mod graph;
 mod hnsw;
@@ -23,6 +24,7 @@ mod varint;
 mod vectors;
 
 pub use error::{Code, Error, Result};
+pub use export::{EXPORT_VERSION, Export, ExportHeader, Import};
 pub use id::{Id, MAX_ID_BYTES, Slot};
 pub use index::{
     BulkPhase, CheckReport, DEFAULT_EF_SEARCH, Explain, Hit, Include, Index, Inserted, Insertion, Mode,

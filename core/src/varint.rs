@@ -10,6 +10,11 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Bytes that [`put`] takes for `value`.
+pub(crate) fn len(value: u64) -> usize {
+    (64 - value.max(1).leading_zeros() as usize).div_ceil(7)
+}
+
 pub(crate) fn take(bytes: &mut &[u8]) -> Result<u64> {
     let mut value = 0u64;
     for (i, byte) in bytes.iter().enumerate().take(10) {
@@ -33,6 +38,7 @@ mod tests {
         for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
             let mut out = Vec::new();
             super::put(&mut out, value);
+            assert_eq!(out.len(), super::len(value));
             let mut bytes = out.as_slice();
             assert_eq!(super::take(&mut bytes).unwrap(), value);
             assert!(bytes.is_empty());

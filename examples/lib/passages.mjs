@@ -12,8 +12,9 @@ const MOST_WORDS = 150
 
 /**
  * Markdown of the project, of its npm packages and of its Rust crates, then the doc comments of TypeScript
- * declarations: `{ files, fingerprint, passages() }`, where a passage is `{ title, file, text, words }`. Up to 20,000
- * passages. The fingerprint changes with any byte of any file.
+ * declarations: `{ files, fingerprint, passages() }`, where a passage is `{ title, file, source, kind, owner, text, words }`:
+ * `source` is 'project', 'npm' or 'crates', `kind` 'guide' or 'api', `owner` the package or crate. Up to 20,000 passages.
+ * The fingerprint changes with any byte of any file.
  */
 export function gather(root) {
   const files = [...listFiles(root)].filter(({ path }) => statSync(path).size <= MOST_FILE_BYTES)
@@ -35,11 +36,20 @@ function split(files) {
       // Packages repeat each other's licences, badges and generated text.
       if (words < SHORTEST_WORDS || seen.has(text)) continue
       seen.add(text)
-      passages.push({ title, file: file.name, text, words })
+      passages.push({ title, file: file.name, ...originOf(file), text, words })
       if (passages.length === MOST_PASSAGES) return passages
     }
   }
   return passages
+}
+
+/** Where a file comes from and what it is. */
+function originOf({ name, crate }) {
+  const kind = name.endsWith('.md') ? 'guide' : 'api'
+  if (crate) return { source: 'crates', kind, owner: crate }
+  return name.includes('node_modules/')
+    ? { source: 'npm', kind, owner: ownerOf(name) }
+    : { source: 'project', kind, owner: 'asteroid-db' }
 }
 
 function* listFiles(root) {
@@ -85,14 +95,9 @@ function* crateFiles(root) {
   for (const registry of readdirSync(sources)) {
     for (const [, name, version] of crates) {
       const folder = join(sources, registry, `${name}-${version}`)
-      yield* walk(
-        folder,
-        (file) => file.endsWith('.md'),
-        new Set(['target']),
-        (path) => {
-          return `${name}-${version}/${relative(folder, path)}`
-        },
-      )
+      const isGuide = (file) => file.endsWith('.md')
+      const nameOf = (path) => `${name}-${version}/${relative(folder, path)}`
+      for (const file of walk(folder, isGuide, new Set(['target']), nameOf)) yield { ...file, crate: name }
     }
   }
 }
@@ -173,11 +178,18 @@ export function* fromDeclarations(source, name) {
   }
 }
 
-function titleOfFile(name) {
+/** The first part of a path below the last `node_modules`, two where it is a scope. */
+function ownerOf(name) {
   const parts = name.split('/')
   const at = parts.lastIndexOf('node_modules')
   const scoped = parts[at + 1]?.startsWith('@')
-  const owner = parts.slice(at + 1, at + (scoped ? 3 : 2)).join('/')
+  return parts.slice(at + 1, at + (scoped ? 3 : 2)).join('/')
+}
+
+function titleOfFile(name) {
+  const parts = name.split('/')
+  const at = parts.lastIndexOf('node_modules')
+  const owner = ownerOf(name)
   const file = basename(name)
   if (at < 0 && parts.length === 1) return file
   return /^readme\.md$/i.test(file) ? owner : `${owner} ${file}`

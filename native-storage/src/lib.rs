@@ -5,9 +5,13 @@
 
 #[cfg(feature = "redb")]
 mod checked;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+mod convert;
 mod cow;
 #[cfg(not(target_family = "wasm"))]
 mod file;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+mod import;
 #[cfg(not(target_family = "wasm"))]
 mod lock;
 #[cfg(not(target_family = "wasm"))]
@@ -23,9 +27,13 @@ mod rocks;
 
 #[cfg(feature = "redb")]
 pub use checked::{BLOCK_BYTES, STORED_BLOCK_BYTES};
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+pub use convert::{Converted, convert};
 pub use cow::CowBytes;
 #[cfg(not(target_family = "wasm"))]
 pub use file::FileBytes;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+pub use import::import;
 #[cfg(not(target_family = "wasm"))]
 pub use lock::Lock;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]

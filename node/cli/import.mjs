@@ -2,8 +2,9 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { open } from '../js/index.mjs'
+import { importExport, isExport } from './export.mjs'
 import { objectLines, readVectorLines } from './lines.mjs'
-import { megabytes, number, progressBar, table, time, Usage, whole } from './terminal.mjs'
+import { megabytes, number, progressBar, storageOf, table, time, Usage, whole } from './terminal.mjs'
 
 const require = createRequire(import.meta.url)
 const { isVectorFile, openVectorFile } = require('../js/files.cjs')
@@ -16,7 +17,7 @@ async function read(file, payloads) {
     if (payloads) throw new Usage('a .jsonl file of vectors has its payloads inside: leave --payloads out')
     return readVectorLines(file)
   }
-  if (!isVectorFile(file)) throw new Usage(`'${file}' is none of .npy, .fvecs, .bvecs, .jsonl`)
+  if (!isVectorFile(file)) throw new Usage(`'${file}' is none of .npy, .fvecs, .bvecs, .jsonl, .asteroid`)
   const opened = await openVectorFile(file)
   await opened.close()
   if (opened.dim === undefined) throw new Usage(`'${file}' is empty, so its dimension is unknown`)
@@ -24,16 +25,18 @@ async function read(file, payloads) {
 }
 
 export async function importFile(folder, file, values) {
+  if (isExport(file)) return importExport(folder, file, values)
   const { metric = 'l2', payloads } = values
   if (!METRICS.includes(metric))
     throw new Usage(`--metric must be one of ${METRICS.join(', ')}, not '${metric}'`)
+  const storage = storageOf(values)
   const threads = whole(values, 'threads')
   const memory = whole(values, 'max-memory')
   const m = whole(values, 'm')
   const { dim, ...source } = await read(file, payloads)
   // Given for one that is there, the metric must agree; not given, what it has goes.
   const fixed = existsSync(folder) ? { metric: values.metric } : { metric }
-  const db = await open(folder, { dim, m, ...fixed })
+  const db = await open(folder, { dim, m, storage, ...fixed })
   const controller = new AbortController()
   const interrupt = () => controller.abort(new Error('interrupted'))
   process.once('SIGINT', interrupt)

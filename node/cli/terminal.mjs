@@ -30,11 +30,20 @@ export function whole(values, name) {
   return Number(values[name])
 }
 
+const STORES = ['redb', 'rocksdb']
+
+/** The store that was asked for, if any. */
+export function storageOf({ storage }) {
+  if (storage !== undefined && !STORES.includes(storage))
+    throw new Usage(`--storage must be one of ${STORES.join(', ')}, not '${storage}'`)
+  return storage
+}
+
 /**
  * A progress bar with rate and time left on standard error: redrawn on a terminal, a line at every tenth elsewhere.
- * `update` takes what `onProgress` of `bulkBuild` is told.
+ * `update` takes what `onProgress` of `bulkBuild` is told, of rows or of bytes.
  */
-export function progressBar() {
+export function progressBar(unit = 'rows') {
   const start = { at: performance.now(), done: 0, fraction: 0 }
   let reading = true
   let drawn = Number.NEGATIVE_INFINITY
@@ -51,12 +60,14 @@ export function progressBar() {
       drawn = now
       tenth = Math.floor(fraction * 10)
       const spent = now - start.at
-      const rate = spent > 0 ? `${number((done - start.done) / (spent / 1000))} rows/s` : ''
+      const count = unit === 'bytes' ? megabytes : number
+      const pace = (done - start.done) / (spent / 1000)
+      const rate = spent > 0 ? `${count(pace)}${unit === 'bytes' ? '' : ` ${unit}`}/s` : ''
       const gained = fraction - start.fraction
       const known = !reading && gained > 0.03 && fraction < 1
       const left = known ? `${time((spent / gained) * (1 - fraction))} left` : ''
       const share = `${String(Math.floor(fraction * 100)).padStart(3)} %`
-      const rows = done === total ? number(done) : `${number(done)} of ${number(total)}`
+      const rows = done === total ? count(done) : `${count(done)} of ${count(total)}`
       const facts = [share, phase.padEnd(8), rows, rate, left].filter(Boolean).join('  ')
       if (!live) return process.stderr.write(`${facts}\n`)
       const width = Math.max(0, Math.min(30, (process.stderr.columns ?? 80) - facts.length - 3))

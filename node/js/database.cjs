@@ -19,6 +19,7 @@ const { checkOpen } = require('./open.cjs')
 const { payloadOf, payloadText } = require('./payloads.cjs')
 const { allRows, rowLists, rowsOf, someRows } = require('./results.cjs')
 const { checkIds, checkQueries, checkRows, fill } = require('./stage.cjs')
+const { checkSource, exportStream, exportTo, openFrom, wantsStream } = require('./transfer.cjs')
 const { toVector } = require('./vectors.cjs')
 
 const FROM_OPEN = Symbol('open')
@@ -285,6 +286,12 @@ class AsteroidDB {
     return { storage: addon.storage, ...(await settle(() => addon.stats())) }
   }
 
+  export(target, options) {
+    const begin = (flag) => this.#live().export(flag)
+    if (options === undefined && wantsStream(target)) return exportStream(begin, target, () => this.#live())
+    return this.#track(exportTo(begin, target, options))
+  }
+
   async flush() {
     const addon = this.#live()
     return settle(() => addon.flush())
@@ -314,7 +321,15 @@ class AsteroidDB {
 
 async function open(path, options) {
   const args = checkOpen(path, options)
-  const addon = await settle(() => native().open(args))
+  const { from, signal, onProgress } = options ?? {}
+  const begin = (...feed) => native().open(args, ...feed)
+  const addon =
+    from === undefined
+      ? await settle(begin)
+      : await openFrom(begin, checkSource(from), {
+          signal: checkSignal(signal),
+          onProgress: checkProgress(onProgress),
+        })
   return new AsteroidDB(FROM_OPEN, addon, args.path)
 }
 

@@ -1,6 +1,7 @@
 'use strict'
 
 const { open, stat } = require('node:fs/promises')
+const disk = require('./disk.cjs')
 const { AsteroidError, invalid, show } = require('./errors.cjs')
 
 const SLICE_BYTES = 4 << 20
@@ -183,4 +184,4 @@ function fileError(path, cause) {
   return new AsteroidError('IO', `${show(path)} cannot be read: ${cause.message}`, { cause })
 }
 
-module.exports = { fileError, isVectorFile, openVectorFile }
+module.exports = { ...disk, fileError, isVectorFile, openVectorFile }

@@ -141,11 +141,19 @@ export interface OpenOptions {
   /** `'buffered'` (default): writes survive the death of the process. `'sync'`: they survive power loss. */
   durability?: 'buffered' | 'sync' | undefined
   /**
-   * Fixed. The key-value store below. Default `'redb'`; `'memory'` belongs to `':memory:'`. In a browser `'opfs'` or
-   * `'indexeddb'`, where left out the first of them that there is.
+   * Fixed. The key-value store below. On disk `'redb'` (default), one file, written in place, with the cheapest reads; or
+   * `'rocksdb'`, a folder of sorted files, where small changes are written as such and folded in the background. Both
+   * behave the same otherwise; {@link convert} makes one of the other. `'memory'` belongs to `':memory:'`. In a browser
+   * `'opfs'` or `'indexeddb'`, where left out the first of them that there is. `'rocksdb'` is `UNSUPPORTED` in an addon
+   * that was built without it.
    */
   storage?: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory' | undefined
-  /** How changed links are written to the store: `'eager'` whole lists, `'lazy'` only what changed, `'adaptive'` whichever is expected to cost less. Default: `'eager'` on redb. */
+  /**
+   * How changed links reach the store at a checkpoint: `'eager'` whole lists, for fewest reads later; `'lazy'` only
+   * what changed, for fewest bytes written; `'adaptive'` for each list whichever is expected to cost less, from its
+   * length and the mix of reads and writes. Found rows are the same with each, and it may differ from opening to
+   * opening. Default: `'eager'` on redb, which folds on writing anyway, `'adaptive'` on RocksDB.
+   */
   linkPolicy?: 'eager' | 'lazy' | 'adaptive' | undefined
   /** `'none'` only, for now. */
   quantization?: 'none' | undefined
@@ -160,7 +168,72 @@ export interface OpenOptions {
    * `exclude`. Kept with the database; another choice makes the index anew while opening.
    */
   indexes?: { include?: readonly string[] | undefined; exclude?: readonly string[] | undefined } | undefined
+  /**
+   * Browser: where `worker.mjs` of this package is served, for pages whose policy or bundler wants it named. May lie on
+   * another origin. Without `wasmUrl`, `asteroid.wasm` is looked for next to it. In Node it changes nothing.
+   */
+  workerUrl?: string | { readonly href: string } | undefined
+  /** Browser: where `asteroid.wasm` of this package is served. In Node it changes nothing. */
+  wasmUrl?: string | { readonly href: string } | undefined
+  /**
+   * Make the database of a file that `export` wrote, while it is read or downloaded. There must be none yet, else
+   * `NOT_EMPTY`; with `reinit` the one there is deleted, once the file has shown what it is. Fixed options are the
+   * file's and may be left out; given, they must agree, but for `storage`, `vectorStorageType` and `vectorFilePath`,
+   * which are the new database's own. A file that is damaged or ends early is `CORRUPT`, one by a newer version
+   * `UNSUPPORTED_VERSION`; then, as after an abort or a crash, there is no database.
+   */
+  from?: ExportSource | undefined
+  /** With `from`: ends the import with `ABORTED`. */
+  signal?: Signal | undefined
+  /** With `from`: told of the bytes taken in, as for {@link ExportOptions.onProgress}. */
+  onProgress?: ((progress: Progress) => void) | undefined
 }
+
+/** Bytes in one piece. */
+export type Bytes = ArrayBuffer | ArrayBufferView
+
+/**
+ * Where `open` takes an exported file from: the path or `file:` URL of one, an `http(s):` URL, the bytes, a `Blob` or
+ * `File`, a stream, or an iterable of pieces of any size, the stream that `export()` gives among them.
+ */
+export type ExportSource =
+  | string
+  | { readonly href: string; readonly protocol: string }
+  | Bytes
+  | { readonly size: number; stream(): unknown }
+  | { getReader(): unknown }
+  | Iterable<Bytes>
+  | AsyncIterable<Bytes>
+
+/** Where `export` writes to: the path or `file:` URL of a file, a `WritableStream`, or one of Node's streams. */
+export type ExportTarget =
+  | string
+  | { readonly href: string; readonly protocol: string }
+  | { getWriter(): unknown }
+  | { write(piece: Uint8Array): unknown; end(): unknown }
+
+/** Options of an export. */
+export interface ExportOptions extends SignalOptions {
+  /**
+   * Told of bytes done and in all, at most 20 times a second and once at the end. If it throws, the call is aborted
+   * and rejects with `ABORTED` and the thrown value as `cause`.
+   */
+  onProgress?: ((progress: Progress) => void) | undefined
+}
+
+/** What an export wrote. */
+export interface Exported {
+  /** Rows in it. */
+  rows: number
+  /** Bytes of the file. */
+  bytes: number
+}
+
+/** A `ReadableStream` of bytes where the host has such, as an iterable everywhere. */
+export type ExportStream = (typeof globalThis extends { ReadableStream: { prototype: infer S } }
+  ? S
+  : unknown) &
+  AsyncIterable<Uint8Array>
 
 /** Options of a call that can be stopped. */
 export interface SignalOptions {
@@ -168,11 +241,11 @@ export interface SignalOptions {
   signal?: Signal | undefined
 }
 
-/** How far a call has come. */
+/** How far a call has come: in rows, or in bytes where a file is moved. */
 export interface Progress {
-  /** Rows done. */
+  /** Rows or bytes done. */
   done: number
-  /** Rows in all. */
+  /** Rows or bytes in all. */
   total: number
 }
 
@@ -403,7 +476,7 @@ export interface CheckReport {
  *
  * Rejects with `INVALID_ARGUMENT` (unknown or impossible options, no `dim` for a new database), `LOCKED` (open
  * elsewhere, in this process or another), `CONFIG_MISMATCH` (a fixed option differs), `CORRUPT`, `IO`,
- * `STORAGE_FULL`, `UNSUPPORTED` (no binary for this system, or a feature to come), `UNSUPPORTED_VERSION`.
+ * `STORAGE_FULL`, `NOT_EMPTY` and `ABORTED` (with `from`), `UNSUPPORTED` (no binary for this system, or a feature to come), `UNSUPPORTED_VERSION`.
  *
  * ```ts
  * const db = await open<{ title: string }>('./movies', { dim: 384, metric: 'cosine' })
@@ -413,6 +486,55 @@ export function open<P extends object = Payload>(
   path: string | { readonly href: string; readonly protocol: string },
   options?: OpenOptions,
 ): Promise<AsteroidDB<P>>
+
+/** How far a conversion has come, in bytes. */
+export interface ConvertProgress {
+  /** Bytes copied. */
+  done: number
+  /** Bytes in all; an estimate, for a store may pack what it holds. */
+  total: number
+}
+
+/** Options of {@link convert}. */
+export interface ConvertOptions extends SignalOptions {
+  /** The store of the new database. Default: the one that the old database does not have. */
+  storage?: 'redb' | 'rocksdb' | undefined
+  /** Where the vector file of the new database lies, if not in its directory. */
+  vectorFilePath?: string | undefined
+  /** As for `insertMany`, in bytes. */
+  onProgress?: ((progress: ConvertProgress) => void) | undefined
+}
+
+/** What `convert` made. */
+export interface Converted {
+  /** Rows that a search can return. */
+  rows: number
+  /** The store of the new database. */
+  storage: 'redb' | 'rocksdb'
+  /** Bytes that the new database takes on disk. */
+  bytesOnDisk: number
+}
+
+/**
+ * Makes a database in the directory `to` that holds what the one in `from` does, in another store: the same rows, ids,
+ * payloads, graph, index and options fixed at creation, so that every search gives the same.
+ *
+ * `from` must not be open for writing and stays as it is, also where a killed process left writes in its journal: the
+ * new database has them. `to` must be absent or empty. A crash half-way leaves no database there, an error or an abort
+ * nothing but the directory; the call can simply be made again. Takes one pass over all bytes, in little memory.
+ *
+ * Rejects with `NOT_FOUND` (nothing at `from`), `NOT_EMPTY` (a database at `to`), `LOCKED`, `INVALID_ARGUMENT`,
+ * `ABORTED`, `CORRUPT`, `STORAGE_FULL`, `IO`, `UNSUPPORTED`.
+ *
+ * ```ts
+ * const { rows, bytesOnDisk } = await convert('./movies', './movies-rocksdb', { storage: 'rocksdb' })
+ * ```
+ */
+export function convert(
+  from: string | { readonly href: string; readonly protocol: string },
+  to: string | { readonly href: string; readonly protocol: string },
+  options?: ConvertOptions,
+): Promise<Converted>
 
 /**
  * An open database, made by {@link open}.
@@ -613,6 +735,30 @@ export class AsteroidDB<P extends object = Payload> {
 
   /** Rows, memory by use, bytes on disk. */
   stats(): Promise<Stats>
+
+  /**
+   * Writes the whole database, as it is when the call's turn among the writes comes, to one file that
+   * `open(path, { from })` takes anywhere: in Node and in browsers, whatever the storage. Searches there answer
+   * exactly as here. Reads and writes go on meanwhile; what they replace keeps its space on disk until the end.
+   *
+   * A path gets its file only once that is whole and on disk; a file that is there is replaced then. Streams are
+   * ended, on failure aborted. Rejects with `ABORTED`, `IO`, `STORAGE_FULL`.
+   *
+   * ```ts
+   * const { rows, bytes } = await db.export('./movies.asteroid')
+   * const copy = await open('./copy', { from: './movies.asteroid' })
+   * ```
+   */
+  export(target: ExportTarget, options?: ExportOptions): Promise<Exported>
+  /**
+   * The same as a stream, to be read piece by piece: leaving or cancelling it lets go of the state it holds. Ends with
+   * `CLOSED` if the database is closed meanwhile.
+   *
+   * ```ts
+   * const response = new Response(db.export())
+   * ```
+   */
+  export(options?: ExportOptions): ExportStream
 
   /** Makes all earlier writes survive power loss. */
   flush(): Promise<void>

@@ -24,6 +24,11 @@ const OPTIONS = [
   'seed',
   'threads',
   'indexes',
+  'from',
+  'signal',
+  'onProgress',
+  'workerUrl',
+  'wasmUrl',
 ]
 const MEMORY = ':memory:'
 const MAX_U32 = 2 ** 32 - 1
@@ -39,6 +44,13 @@ function checkPath(path, name) {
   }
   if (text.includes('\0') || !text.isWellFormed()) throw invalid(`${name} ${show(text)} is not a valid path`)
   return text
+}
+
+/** The absolute path of a file or directory, for what cannot be in memory. */
+function checkPlace(path, name) {
+  const text = checkPath(path, name)
+  if (text === MEMORY) throw invalid(`${name} must be a path on disk, not '${MEMORY}'`)
+  return resolve(text)
 }
 
 function checkSeed(seed) {
@@ -61,6 +73,12 @@ function checkStorage(storage, memory) {
     )
   }
   return storage
+}
+
+function checkUrl(url, name) {
+  const text = url instanceof URL ? url.href : url
+  if (text === undefined || (typeof text === 'string' && text !== '')) return text
+  throw invalid(`${name} must be a URL (a string that is not empty, or a URL), not ${show(url)}`)
 }
 
 /** Which payload paths to index, or `undefined` where left out. */
@@ -94,6 +112,12 @@ function checkOpen(path, options) {
   if (boolean(given.reinit, 'reinit') && boolean(given.readOnly, 'readOnly')) {
     throw invalid('reinit deletes what is there, which readOnly forbids: give one of them')
   }
+  if (given.from === undefined && (given.signal !== undefined || given.onProgress !== undefined)) {
+    throw invalid('signal and onProgress go with from: leave them out')
+  }
+  if (given.from !== undefined && given.readOnly) {
+    throw invalid('from makes a database, which readOnly forbids: give one of them')
+  }
   return {
     path: memory ? MEMORY : resolve(text),
     vectorFilePath:
@@ -117,7 +141,9 @@ function checkOpen(path, options) {
     seed: checkSeed(given.seed),
     threads: integer(given.threads, 'threads', 1, 1024),
     indexes: checkIndexes(given.indexes),
+    workerUrl: checkUrl(given.workerUrl, 'workerUrl'),
+    wasmUrl: checkUrl(given.wasmUrl, 'wasmUrl'),
   }
 }
 
-module.exports = { checkOpen, checkPath }
+module.exports = { checkOpen, checkPath, checkPlace }

@@ -3,7 +3,7 @@
 use crate::reply::{Pending, Raw, closed, guarded};
 use crate::writer::{Job, Unsettled, run_queue};
 use crate::{pool, teardown};
-use asteroid_core::{Code, Error, Index, Result};
+use asteroid_core::{Code, Error, Export, Index, Result};
 use asteroid_native_storage::Database as Opened;
 use napi::Env;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// Longest that the end of an environment waits for reads that were told to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// An export that JavaScript takes piece by piece; `None` once it was let go.
+pub(crate) type Kept = Arc<Mutex<Option<Export>>>;
+
 /// Shared by the JavaScript object, the jobs in flight and the teardown hook.
 pub(crate) struct Handle {
     database: Mutex<Option<Arc<Opened>>>,
@@ -23,6 +26,8 @@ pub(crate) struct Handle {
     writes: Mutex<Option<Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     reads: Mutex<usize>,
+    /// They hold views of the store, which must not outlive it.
+    exports: Mutex<Vec<Kept>>,
     no_reads: Condvar,
     stopping: Arc<AtomicBool>,
 }
@@ -52,6 +57,7 @@ impl Handle {
             writes: Mutex::new(Some(writes)),
             writer: Mutex::new(Some(writer)),
             reads: Mutex::new(0),
+            exports: Mutex::default(),
             no_reads: Condvar::new(),
             stopping,
         });
@@ -72,6 +78,27 @@ impl Handle {
     /// The database, or `CLOSED`.
     pub(crate) fn database(&self) -> Result<Arc<Opened>> {
         lock(&self.database).clone().ok_or_else(closed)
+    }
+
+    /// Keeps an export until it is let go or the database closes.
+    pub(crate) fn keep(&self, export: Export) -> Kept {
+        let kept = Arc::new(Mutex::new(Some(export)));
+        lock(&self.exports).push(Arc::clone(&kept));
+        kept
+    }
+
+    /// Forgets an export, on a thread that may wait for its last read. It stays known until it is gone.
+    pub(crate) fn let_go(self: &Arc<Self>, kept: &Kept) {
+        let (handle, kept) = (Arc::clone(self), Arc::clone(kept));
+        pool::long(move || {
+            drop(lock(&kept).take());
+            lock(&handle.exports).retain(|other| !Arc::ptr_eq(other, &kept));
+        });
+    }
+
+    fn let_all_go(&self) {
+        let exports = std::mem::take(&mut *lock(&self.exports));
+        exports.iter().for_each(|kept| drop(lock(kept).take()));
     }
 
     /// Queues a job on the writer thread, behind all earlier ones. Dropped where the writer has ended.
@@ -157,6 +184,7 @@ impl Handle {
     /// Closes: for the writer thread, as its last job. Waits for the reads in flight.
     pub(crate) fn close(&self) -> Result<()> {
         self.wait_for_reads(None);
+        self.let_all_go();
         let database = lock(&self.database).take();
         lock(&self.writes).take();
         match database {
@@ -187,6 +215,7 @@ impl Handle {
             let _ = writer.join();
         }
         self.wait_for_reads(Some(PATIENCE));
+        self.let_all_go();
         lock(&self.database).take();
     }
 }

@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod bulk;
+mod conversion;
 mod convert;
 mod database;
 mod handle;
@@ -17,4 +18,5 @@ mod reply;
 mod signal;
 mod stage;
 mod teardown;
+mod transfer;
 mod writer;

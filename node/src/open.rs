@@ -4,13 +4,15 @@ use crate::database::Database;
 use crate::handle::Handle;
 use crate::pool;
 use crate::reply::{promise, to_napi, value};
+use crate::signal::{AbortFlag, ReportArgs, Watch};
+use crate::transfer::Feed;
 use asteroid_core::filter::terms::PathRules;
 use asteroid_core::{
     Durability, Error, LinkPolicy, Metric, OpenRequest, Options, Result, StoreKind, VectorStorage,
 };
-use asteroid_native_storage::{Place, open as open_on_disk, open_memory};
+use asteroid_native_storage::{Place, import, open as open_on_disk, open_memory};
 use napi::Env;
-use napi::bindgen_prelude::{BigInt, Object};
+use napi::bindgen_prelude::{BigInt, Function, Object};
 use napi_derive::napi;
 use std::sync::Arc;
 
@@ -135,9 +137,17 @@ impl OpenArgs {
     }
 }
 
-/// Opens a database; the promise gives a [`Database`].
+/// Opens a database, made of what `feed` brings where it is given; the promise gives a [`Database`].
 #[napi]
-pub(crate) fn open(env: &Env, args: OpenArgs) -> napi::Result<Object<'_>> {
+pub(crate) fn open<'env>(
+    env: &'env Env,
+    args: OpenArgs,
+    feed: Option<&Feed>,
+    abort: Option<&AbortFlag>,
+    progress: Option<Function<'env, ReportArgs, ()>>,
+) -> napi::Result<Object<'env>> {
+    let watch = Watch::new(abort, progress)?;
+    let feeding = feed.map(Feed::feeding);
     let mut request = args.request().map_err(|error| to_napi(&error))?;
     // The writer thread syncs for all writes in its queue at once; the engine would for each, one by one.
     let sync = std::mem::replace(&mut request.options.durability, Durability::Buffered) == Durability::Sync;
@@ -148,12 +158,16 @@ pub(crate) fn open(env: &Env, args: OpenArgs) -> napi::Result<Object<'_>> {
     // Opening replays a journal and may take long: it is the writer's first job.
     handle.queue(move || {
         let work = move || {
-            let opened = if args.path == ":memory:" {
-                open_memory(&request)?
-            } else {
-                let place =
-                    Place { dir: args.path.into(), vector_file: args.vector_file_path.map(Into::into) };
-                open_on_disk(&place, &request)?
+            let place = (args.path != ":memory:")
+                .then(|| Place { dir: args.path.into(), vector_file: args.vector_file_path.map(Into::into) });
+            let opened = match (feeding, &place) {
+                (Some(feeding), place) => {
+                    let mut next = || feeding.take(&opening, &watch);
+                    let told = |done, total| watch.report(done, total, 0);
+                    import(place.as_ref(), &request, &mut next, &told)?
+                }
+                (None, Some(place)) => open_on_disk(place, &request)?,
+                (None, None) => open_memory(&request)?,
             };
             let config = opened.index.config();
             let facts = Facts { dim: config.dim, metric: config.metric, kind: opened.kind };

@@ -1,7 +1,7 @@
 // What `npm start`, `npm test` and `npm run bench` need before they can begin, on a machine with only Rust,
 // Node and the registries. Uses nothing but Node itself: it runs before node_modules exists.
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -77,9 +77,46 @@ export async function installPackages(options) {
   return true
 }
 
-/** Builds the addon in release mode; cargo decides whether there is anything to do. */
-export function buildAddon(options) {
-  return run(process.execPath, ['scripts/build-addon.mjs'], options)
+/**
+ * Builds the addon in release mode; cargo decides whether there is anything to do. `rocksdb` is `always` (compiled
+ * first where no earlier build kept it) or `kept` (left out where none did).
+ */
+export function buildAddon({ rocksdb = 'always', ...options } = {}) {
+  return run(process.execPath, ['scripts/build-addon.mjs', '--rocksdb', rocksdb], options)
+}
+
+/**
+ * The variables that have cargo link RocksDB, with what was said on the way: `compiled` or `kept` among it. Compiles its
+ * C++ where no earlier call kept it, which takes long; `ifKept` then gives no variables instead.
+ */
+export async function rocksdb({ ifKept = false, ...options } = {}) {
+  const said = await run('bash', ['scripts/rocksdb.sh', ...(ifKept ? ['--if-kept'] : [])], options)
+  const exports = [...said.matchAll(/^export (\w+)='(.*)'$/gm)]
+  const variables = Object.fromEntries(exports.map(([, name, value]) => [name, value]))
+  return { variables, said: said.replace(/^export .*\n/gm, '') }
+}
+
+/** Builds what browsers get where it is missing or older than what it is made of. */
+export async function buildWasm(options) {
+  const built = join(root, 'wasm/dist/inline.mjs')
+  const sources = [
+    'Cargo.lock',
+    'Cargo.toml',
+    'core/src',
+    'native-storage/src',
+    'node/js',
+    'wasm/js',
+    'wasm/src',
+  ]
+  const newest = Math.max(...sources.map((name) => newestUnder(join(root, name))))
+  if (existsSync(built) && statSync(built).mtimeMs > newest) return
+  await run(process.execPath, ['scripts/build-wasm.mjs'], options)
+}
+
+function newestUnder(path) {
+  if (!statSync(path).isDirectory()) return statSync(path).mtimeMs
+  const names = readdirSync(path, { recursive: true })
+  return Math.max(...names.map((name) => statSync(join(path, String(name))).mtimeMs))
 }
 
 export const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm'
@@ -90,8 +127,8 @@ export function readJson(path) {
 
 /**
  * Runs a program to its end with nothing on its standard input. Resolves to its output; rejects, with the output
- * in the error, where it fails. `echo` shows the output as it comes; `quietMs` holds it back for so long, so that a
- * program with nothing to do says nothing.
+ * in the error, where it fails. `echo` shows the output as it comes, or with 'errors' only what goes to standard error;
+ * `quietMs` holds it back for so long, so that a program with nothing to do says nothing.
  */
 export function run(program, args, { cwd = root, env, echo = true, quietMs = 0, timeoutMs } = {}) {
   return new Promise((resolve, reject) => {
@@ -111,7 +148,7 @@ export function run(program, args, { cwd = root, env, echo = true, quietMs = 0, 
     }, quietMs)
     const take = (stream) => (chunk) => {
       output += chunk
-      if (showing) stream.write(chunk)
+      if (showing && (echo !== 'errors' || stream === process.stderr)) stream.write(chunk)
     }
     child.stdout.setEncoding('utf8').on('data', take(process.stdout))
     child.stderr.setEncoding('utf8').on('data', take(process.stderr))

@@ -16,3 +16,4 @@ mod open;
 mod reads;
 mod reply;
 mod stage;
+mod transfer;

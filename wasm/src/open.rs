@@ -5,8 +5,8 @@ use asteroid_core::bytes::{Bytes, MemBytes};
 use asteroid_core::filter::terms::PathRules;
 use asteroid_core::kv::MemKv;
 use asteroid_core::{
-    Code, Config, Durability, Error, Index, LinkPolicy, Manifest, Metric, OpenRequest, Options, Result,
-    StoreKind, Stores, VectorStorage,
+    Code, Config, Durability, Error, Import, Index, LinkPolicy, Manifest, Metric, OpenRequest, Options,
+    Result, StoreKind, Stores, VectorStorage,
 };
 use asteroid_native_storage::{CowBytes, RedbKv};
 use serde::Deserialize;
@@ -118,23 +118,100 @@ impl OpenArgs {
         let (stores, config) = in_files(&request)?;
         Index::open(stores, config, request.options)
     }
+
+    /// Begins to make the database of an exported file. `NOT_EMPTY` where there is one that `reinit` does not give up.
+    pub(crate) fn import(self) -> Result<Importing> {
+        let memory = self.memory;
+        let request = self.request()?;
+        request.options.validate()?;
+        if request.options.read_only {
+            return Err(Error::invalid(
+                "an import makes a database, which readOnly forbids: drop one of them",
+            ));
+        }
+        if !memory && !request.reinit && is_complete()? {
+            return Err(Error::new(
+                Code::NotEmpty,
+                "there is a database of this name already: import to another, or give reinit to replace it",
+            ));
+        }
+        Ok(Importing { request, memory, import: Import::default(), config: None })
+    }
 }
 
 fn in_memory(request: &OpenRequest) -> Result<Index> {
     if request.options.read_only {
         return Err(Error::invalid("a new database in memory cannot be opened read-only"));
     }
-    let stores = Stores {
+    Index::open(memory_stores(), request.new_config()?, request.options.clone())
+}
+
+fn memory_stores() -> Stores {
+    Stores {
         kv: Arc::new(MemKv::default()),
         vectors: Arc::new(MemBytes::default()),
         journal: Arc::new(MemBytes::default()),
-    };
-    Index::open(stores, request.new_config()?, request.options.clone())
+    }
+}
+
+/// An exported file on its way into the worker's files, or into memory.
+pub(crate) struct Importing {
+    request: OpenRequest,
+    memory: bool,
+    import: Import,
+    /// What the file and the request agree on, once the file has shown what it is.
+    config: Option<Config>,
+}
+
+impl Importing {
+    fn store(&self) -> StoreKind {
+        if self.memory { StoreKind::Memory } else { StoreKind::Redb }
+    }
+
+    /// Takes the next bytes. Answers with the bytes taken so far and in all.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(u64, u64)> {
+        self.import.push(piece)?;
+        if self.import.wants_stores() {
+            self.begin()?;
+        }
+        let bytes = self.import.header().map_or(0, |header| header.bytes);
+        Ok((self.import.taken(), bytes))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        let Some(header) = self.import.header() else { return Ok(()) };
+        let vector_storage = self.request.vector_storage.unwrap_or(header.config.vector_storage);
+        let config = Config { vector_storage, ..header.config.clone() };
+        let agreed = self.request.agree_with(&Manifest { store: self.store(), config });
+        self.config = Some(agreed.map_err(|error| error.at("the exported file"))?);
+        let stores = if self.memory { memory_stores() } else { begin_files(&self.request)? };
+        self.import.begin(stores, vector_storage)
+    }
+
+    /// Opens what came. In files it exists from the last step on.
+    pub(crate) fn finish(self) -> Result<Index> {
+        let store = self.store();
+        let (stores, config) = self.import.finish()?;
+        // How a handle inserts is its own choice, what the file says is the database's.
+        let ef_construction =
+            self.config.as_ref().map_or(config.ef_construction, |asked| asked.ef_construction);
+        let opened = Config { ef_construction, ..config.clone() };
+        let index = Index::open(stores, opened, self.request.options)?;
+        if !self.memory {
+            complete_files(&Manifest { store, config })?;
+        }
+        Ok(index)
+    }
+}
+
+/// Whether the files hold a database.
+fn is_complete() -> Result<bool> {
+    Ok(HostFile::Creating.is_empty()? && !HostFile::Manifest.is_empty()?)
 }
 
 fn in_files(request: &OpenRequest) -> Result<(Stores, Config)> {
     let creating = !HostFile::Creating.is_empty()?;
-    let complete = !creating && !HostFile::Manifest.is_empty()?;
+    let complete = is_complete()?;
     if complete && !request.reinit {
         return existing(request);
     }
@@ -154,9 +231,15 @@ fn in_files(request: &OpenRequest) -> Result<(Stores, Config)> {
     create(request)
 }
 
-/// From the cut of the mark at its end on, the database exists. A crash before leaves a beginning, which is begun anew.
 fn create(request: &OpenRequest) -> Result<(Stores, Config)> {
     let config = request.new_config()?;
+    let stores = begin_files(request)?;
+    complete_files(&Manifest { store: StoreKind::Redb, config: config.clone() })?;
+    Ok((stores, config))
+}
+
+/// Empties the files for a database to be made in them. A crash before its end leaves a beginning, which is begun anew.
+fn begin_files(request: &OpenRequest) -> Result<Stores> {
     HostFile::Creating.write_at(0, &[1])?;
     HostFile::Creating.sync()?;
     for file in [HostFile::Manifest, HostFile::Journal, HostFile::Vectors, HostFile::Graph] {
@@ -165,13 +248,15 @@ fn create(request: &OpenRequest) -> Result<(Stores, Config)> {
     }
     let cache = RedbKv::cache_share(request.options.cache_bytes);
     let kv = Arc::new(RedbKv::open(Arc::new(HostFile::Graph), cache, false)?);
-    let manifest = Manifest { store: StoreKind::Redb, config: config.clone() };
+    Ok(Stores { kv, vectors: Arc::new(HostFile::Vectors), journal: Arc::new(HostFile::Journal) })
+}
+
+/// From the cut of the mark at its end on, the database exists.
+fn complete_files(manifest: &Manifest) -> Result<()> {
     HostFile::Manifest.write_at(0, &manifest.encode())?;
     HostFile::Manifest.sync()?;
     HostFile::Creating.set_len(0)?;
-    HostFile::Creating.sync()?;
-    let stores = Stores { kv, vectors: Arc::new(HostFile::Vectors), journal: Arc::new(HostFile::Journal) };
-    Ok((stores, config))
+    HostFile::Creating.sync()
 }
 
 fn existing(request: &OpenRequest) -> Result<(Stores, Config)> {

@@ -3,7 +3,7 @@
 use crate::kv::{Batch, Read, Space};
 use crate::{Error, Result};
 
-const KEY: &[u8] = b"state";
+pub(crate) const KEY: &[u8] = b"state";
 
 /// Stored under one key, so that they are never seen out of step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,13 +22,18 @@ pub(crate) struct Meta {
 
 impl Meta {
     pub(crate) fn put(&self, batch: &mut Batch) {
+        batch.put(Space::Meta, KEY, self.encode());
+    }
+
+    /// As stored: 32 bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(32);
         value.extend_from_slice(&self.applied.to_le_bytes());
         value.extend_from_slice(&self.committed.to_le_bytes());
         value.extend_from_slice(&self.next.to_le_bytes());
         value.extend_from_slice(&self.live.to_le_bytes());
         value.extend_from_slice(&self.next_id.to_le_bytes());
-        batch.put(Space::Meta, KEY, value);
+        value
     }
 
     /// The stored numbers; all zero for a new store.
@@ -38,7 +43,8 @@ impl Meta {
         meta
     }
 
-    fn decode(value: &[u8]) -> Result<Meta> {
+    /// Reads what [`Meta::encode`] wrote.
+    pub(crate) fn decode(value: &[u8]) -> Result<Meta> {
         let words: Vec<u32> =
             value.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])).collect();
         let long = |at: usize| u64::from(words[at]) | u64::from(words[at + 1]) << 32;

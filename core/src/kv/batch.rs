@@ -122,17 +122,23 @@ impl Batch {
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends `bytes` after their length.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     crate::varint::put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 fn take_bytes(bytes: &mut &[u8]) -> Result<Vec<u8>> {
+    take_slice(bytes).map(<[u8]>::to_vec)
+}
+
+/// The field that [`put_bytes`] wrote, taken off the front.
+pub(crate) fn take_slice<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8]> {
     let len = crate::varint::take(bytes)?;
     match usize::try_from(len).ok().and_then(|len| bytes.split_at_checked(len)) {
         Some((head, rest)) => {
             *bytes = rest;
-            Ok(head.to_vec())
+            Ok(head)
         }
         None => Err(Error::corrupt(format!("a stored field of {len} bytes passes the end of its record"))),
     }

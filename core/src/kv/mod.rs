@@ -3,7 +3,7 @@
 //! Synchronous on purpose: a search touches hundreds of keys, most of them cached, and a poll per read
 //! would cost more than the read. Asynchronous hosts block at the edge, or answer [`Synced::Pending`].
 
-mod batch;
+pub(crate) mod batch;
 pub mod links;
 mod mem;
 pub mod postings;
@@ -167,7 +167,7 @@ pub type Flow = ControlFlow<()>;
 /// - a view never changes, whatever is applied after it was taken;
 /// - `get_many` answers every key once, in any order, and agrees with `get`;
 /// - `scan` visits keys in ascending unsigned byte order and stops when told to.
-pub trait Read {
+pub trait Read: Send {
     /// Lends the value of `key` to `see`; `false` where there is none.
     fn get(&self, space: Space, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool>;
     /// Lends every key's value, or `None`, to `see` with the key's position in `keys`.
@@ -220,6 +220,12 @@ pub trait Kv {
     fn load_sorted(&self, space: Space, entries: &mut dyn Iterator<Item = Result<Entry>>) -> Result<Seq> {
         load_in_batches(space, entries, &mut |batch| self.apply(batch))
     }
+    /// Roughly how many merges reads of `space` still have to fold; 0 for stores that fold while applying.
+    fn unfolded(&self, _space: Space) -> u64 {
+        0
+    }
+    /// A hint: `space` is read so much that folding its merges now, in the background, pays. Never waits.
+    fn fold(&self, _space: Space) {}
     /// Bytes of memory the store's own caches hold now.
     fn memory(&self) -> u64;
     /// Bytes the store takes on disk now; 0 where it has none.

@@ -1,5 +1,15 @@
 // Compiled by `npm run typecheck`, never run: what must be allowed is, and what must not be is an error.
-import { AsteroidDB, AsteroidError, type BulkBuilt, type Hit, type Id, open, type Row } from 'asteroid-db'
+import {
+  AsteroidDB,
+  AsteroidError,
+  type BulkBuilt,
+  type Converted,
+  convert,
+  type Hit,
+  type Id,
+  open,
+  type Row,
+} from 'asteroid-db'
 
 interface Film {
   title: string
@@ -50,6 +60,12 @@ console.log(
   (await db.stats()).rows,
 )
 await db.mergePayload(1, { title: null })
+const converted: Converted = await convert('./movies', new URL('file:///tmp/y'), {
+  storage: 'rocksdb',
+  signal: AbortSignal.timeout(5),
+  onProgress: ({ done, total }) => console.log(done / total),
+})
+console.log(converted.rows, converted.storage, converted.bytesOnDisk)
 const built: BulkBuilt = await db.bulkBuild(new Float32Array(6), {
   threads: 2,
   ids: ['a', 2],
@@ -66,6 +82,25 @@ async function* chunks() {
   yield new Float32Array(3)
 }
 await plain.bulkBuild(chunks())
+
+const exported: number = (await db.export('./x.asteroid', { onProgress: ({ done }) => console.log(done) }))
+  .bytes
+await db.export(new URL('file:///x'))
+await db.export(new WritableStream())
+await db.export(process.stdout)
+for await (const piece of db.export({ signal: AbortSignal.timeout(5) }))
+  console.log(piece.byteLength, exported)
+await new Response(db.export()).blob()
+await open(':memory:', { from: './x.asteroid', onProgress: ({ total }) => console.log(total) })
+await open(':memory:', { from: new URL('https://example.com/x') })
+await open(':memory:', { from: new Uint8Array(3) })
+await open(':memory:', { from: new Blob([]) })
+await open(':memory:', { from: (await fetch('https://example.com/x')).body ?? [] })
+await open(':memory:', { from: db.export() })
+// @ts-expect-error: numbers are no source
+await open(':memory:', { from: 7 })
+// @ts-expect-error: a number is no target
+await db.export(7)
 
 try {
   await db.close()
@@ -113,6 +148,8 @@ console.log((await db.get(1)).payload)
 if (new AsteroidError('CLOSED', '').code === 'CLOSE') console.log()
 // @ts-expect-error: not Films
 await db.bulkBuild(new Float32Array(3), { payloads: [{ name: 'Alien' }] })
+// @ts-expect-error: nothing converts to memory
+await convert('./a', './b', { storage: 'memory' })
 // @ts-expect-error: numbers are not vectors
 await db.bulkBuild(7)
 // @ts-expect-error: dim cannot be set

@@ -1,6 +1,6 @@
 // A Chromium to test in, and the pages it opens.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { extname, join, normalize } from 'node:path'
@@ -44,18 +44,16 @@ export function chromiumProgram() {
   )
 }
 
-/** Serves the repository on a port of its own; `/` is an empty page. */
-export async function serve() {
+/** Serves a folder, or the repository, on a port of its own; `/` is its index.html, or an empty page. */
+export async function serve(folder = root, { headers = {} } = {}) {
   const server = createServer((request, response) => {
-    const path = normalize(new URL(request.url, 'http://localhost').pathname)
-    if (path === '/')
-      return response
-        .writeHead(200, { 'content-type': 'text/html' })
-        .end('<!doctype html><title>tests</title>')
-    const file = join(root, path)
-    if (!existsSync(file)) return response.writeHead(404).end()
-    response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' })
-    response.end(readFileSync(file))
+    const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname))
+    const file = join(folder, path === '/' ? 'index.html' : path)
+    const found = existsSync(file) && statSync(file).isFile()
+    if (!found && path !== '/') return response.writeHead(404).end()
+    const type = TYPES[extname(file)] ?? 'application/octet-stream'
+    response.writeHead(200, { 'content-type': type, ...headers })
+    response.end(found ? readFileSync(file) : '<!doctype html><title>tests</title>')
   })
   await new Promise((listening) => server.listen(0, '127.0.0.1', listening))
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() }

@@ -2,10 +2,11 @@
 import { Context } from './context.mjs'
 import { tests as life } from './life.mjs'
 import { tests as many } from './many.mjs'
+import { tests as moves } from './moves.mjs'
 import { tests as rows } from './rows.mjs'
 import { tests as search } from './search.mjs'
 
-export const specification = Object.entries({ ...rows, ...search, ...many, ...life })
+export const specification = Object.entries({ ...rows, ...search, ...many, ...life, ...moves })
 
 /** Runs one of its tests on a host, see `Context`. */
 export async function runTest(host, run) {

@@ -27,7 +27,9 @@ export class Connection {
     worker.onerror = (event) => {
       event.preventDefault?.()
       this.fail(
-        `IO\nthe database's worker could not be started or stopped (${event.message ?? 'no reason given'})`,
+        this.#heard > 0
+          ? `IO\nthe database's worker stopped (${event.message ?? 'no reason given'}): open the database again`
+          : `IO\nthe database's worker could not be started (${event.message ?? 'its file may not be served'}): serve worker.mjs and name it in workerUrl, or import 'asteroid-db/inline'`,
       )
     }
   }

@@ -1,6 +1,7 @@
 // What the facade calls its addon, by messages to a worker: takes the place of node/js/native.cjs.
 import { AsteroidError } from '../../../node/js/errors.cjs'
 import { Connection } from './connection.mjs'
+import { start } from './start.mjs'
 
 const CLOSED = 'CLOSED\nthe database is closed: open it again to use it'
 
@@ -87,6 +88,52 @@ class Scan {
 
   next(limit, flag) {
     return this.#call('scanNext', [this.#id, limit], { flag })
+  }
+
+  release() {
+    this.#call('scanRelease', [this.#id]).catch(() => {})
+  }
+}
+
+/** The pieces of an exported file on their way to the worker. */
+class Feed {
+  #connection
+
+  bind(connection) {
+    this.#connection = connection
+  }
+
+  /** Resolves once the piece is used: to false where none is wanted. */
+  async push(piece) {
+    const own = piece.slice()
+    return this.#connection?.call('feed', [own], { transfer: [own.buffer] }).catch(() => false) ?? false
+  }
+
+  end() {
+    this.#connection?.post({ feed: 'end' })
+  }
+
+  giveUp() {
+    this.#connection?.post({ feed: 'giveUp' })
+  }
+}
+
+class Exporter {
+  #call
+  #id
+
+  constructor(call, { id, rows }) {
+    this.#call = call
+    this.#id = id
+    this.rows = rows
+  }
+
+  measure(flag) {
+    return this.#call('exportMeasure', [this.#id], { flag, alone: true })
+  }
+
+  async next() {
+    return (await this.#call('exportNext', [this.#id])).piece
   }
 
   release() {
@@ -181,6 +228,10 @@ class Database {
     return new Scan(this.#call, await this.#call('scan', [payload, vector, filter]))
   }
 
+  async export(flag) {
+    return new Exporter(this.#call, await this.#call('export', [], { flag }))
+  }
+
   stats() {
     return this.#call('stats', [])
   }
@@ -235,7 +286,7 @@ function watchSleep(connection) {
   }
 }
 
-async function open(args) {
+async function open({ workerUrl, wasmUrl, ...args }, feed, flag, report) {
   if (typeof Worker === 'undefined') {
     throw unsupported(
       'this build of asteroid-db is for browsers: there is no Worker here to run the engine in',
@@ -245,19 +296,20 @@ async function open(args) {
     throw unsupported("storage 'rocksdb' is for Node: leave storage out in a browser")
   if (args.vectorFilePath !== undefined)
     throw unsupported('vectorFilePath is for Node: leave it out in a browser')
-  const worker = new Worker(new URL('./worker.mjs', import.meta.url), { type: 'module', name: 'asteroid-db' })
+  const { worker, wasm } = start(workerUrl, wasmUrl)
   const connection = new Connection(worker)
   try {
     watchSleep(connection)
-    const wasm = new URL('./asteroid.wasm', import.meta.url).href
-    return new Database(connection, await connection.call('open', [args, wasm]))
+    feed?.bind(connection)
+    const opening = connection.call('open', [args, wasm, feed !== undefined], { flag, report })
+    return new Database(connection, await opening)
   } catch (error) {
     connection.fail(CLOSED)
     throw error
   }
 }
 
-const addon = { AbortFlag, Stage, open }
+const addon = { AbortFlag, Feed, Stage, open }
 
 export function native() {
   return addon

@@ -6,11 +6,18 @@ const HELLO_MS = 250
 /** Calls whose columns come on a stage, which their first argument names. */
 const STAGED = new Set(['insertMany', 'deleteMany', 'getMany', 'searchMany', 'bulkBuild'])
 
+/** Calls that go on with something that ends with its leader, and what that is. */
+const ONGOING = new Map([
+  ['scanNext', 'scan'],
+  ['exportMeasure', 'export'],
+  ['exportNext', 'export'],
+])
+
 /** Whether a call that may have been made may be made again. */
 function repeatable({ op, args }) {
   if (op === 'insert') return args[0] === true
   if (op === 'insertMany') return args[1] === true
-  return !['delete', 'deleteMany', 'deleteWhere', 'bulkBuild', 'scanNext'].includes(op)
+  return !['delete', 'deleteMany', 'deleteWhere', 'bulkBuild', ...ONGOING.keys()].includes(op)
 }
 
 export class Follower {
@@ -119,8 +126,8 @@ export class Follower {
     for (const [id, call] of this.#calls) {
       const { message } = call
       if (call.sent && !repeatable(message)) {
-        const what =
-          message.op === 'scanNext' ? 'begin the scan again' : 'look whether it was kept, then repeat it'
+        const ongoing = ONGOING.get(message.op)
+        const what = ongoing ? `begin the ${ongoing} again` : 'look whether it was kept, then repeat it'
         this.#reply({ id, error: `IO\nthe tab that held the database ended before it answered: ${what}` })
         continue
       }

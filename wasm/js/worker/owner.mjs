@@ -1,6 +1,7 @@
 // The one holder of a database: its lock, its files, its engine, and the order of its writes.
-import init, { Engine } from 'asteroid-engine'
+import init, { Engine, Importer } from 'asteroid-engine'
 import { turn } from '../page/host.mjs'
+import { carried } from './binary.mjs'
 import { Failure } from './failures.mjs'
 import { lastPanic, run, useFiles } from './host.mjs'
 import * as mirror from './mirror.mjs'
@@ -25,6 +26,19 @@ async function filesOf(name, wanted) {
   return inIndexed ? mirror.openFiles(name) : undefined
 }
 
+/** Loads the engine, once per worker. */
+async function load(wasm) {
+  try {
+    await init({ module_or_path: wasm ?? carried() })
+  } catch (cause) {
+    throw new Failure(
+      'IO',
+      `the engine could not be loaded${wasm ? ` from ${wasm}` : ''}: serve asteroid.wasm there or name it in wasmUrl, and let the page's policy allow 'wasm-unsafe-eval'`,
+      cause,
+    )
+  }
+}
+
 export class Owner {
   engine
   #args
@@ -38,18 +52,24 @@ export class Owner {
   #objects = new Set()
   #running = new Set()
 
-  /** Opens the database that `args` ask for, under the lock that `release` ends; answers with the facts about it. */
-  async open(call, args, wasm, release) {
+  /**
+   * Opens the database that `args` ask for, under the lock that `release` ends, or makes it of the file that `feed`
+   * brings; answers with the facts about it.
+   */
+  async open(call, args, wasm, release, feed) {
     this.#release = release
     try {
-      await init({ module_or_path: wasm })
+      await load(wasm)
       if (args.path !== MEMORY) this.#files = await filesOf(args.path, args.storage)
       this.#args = { ...args, memory: this.#files === undefined }
-      this.#start(call)
+      if (feed) await this.#import(call, feed)
+      else this.#start(call)
       if (!args.readOnly) await this.#files?.settled?.(args.durability === 'sync')
     } catch (error) {
       await this.#letGo(true)
       throw error
+    } finally {
+      feed?.stop()
     }
     const { dim, metric } = this.engine
     const base = this.engine.bulkMemory(0)
@@ -60,6 +80,18 @@ export class Owner {
   #start(call) {
     if (this.#files) useFiles(this.#files.files)
     this.engine = this.#guard(call, () => Engine.open(this.#args))
+  }
+
+  async #import(call, feed) {
+    if (this.#files) useFiles(this.#files.files)
+    const importer = this.keep(this.#guard(call, () => new Importer(this.#args)))
+    for (let piece = await feed.take(); piece; piece = await feed.take()) {
+      this.#guard(call, () => importer.push(piece.bytes))
+      piece.used(true)
+    }
+    // It is freed by its end, which is not told from a failure half-way.
+    this.#objects.delete(importer)
+    this.engine = this.#guard(call, () => importer.finish())
   }
 
   /** Frees what lies in the engine's memory, which nobody touches after a trap. */

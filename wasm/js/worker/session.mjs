@@ -188,6 +188,17 @@ const read = (name) => (_session, owner, call, args) =>
     return engine[name](...args)
   })
 
+/** A call of an export that has begun. */
+const exporting =
+  (use) =>
+  (session, owner, call, [id]) =>
+    owner.run(call, () => {
+      const exporter = session.scan(id)
+      if (!exporter?.__wbg_ptr)
+        throw new Failure('IO', 'the export ended when a write failed: begin it again')
+      return use(exporter)
+    })
+
 /** The calls, by name: (session, owner, call, args). */
 const OPERATIONS = {
   /** Of a follower: the database stays open, with all that the follower did in it. */
@@ -240,4 +251,15 @@ const OPERATIONS = {
       return scan.next(limit)
     }),
   scanRelease: async (session, owner, _call, [id]) => owner.drop(session.takeScan(id)),
+
+  export: (session, owner, call) =>
+    owner.write(call, () =>
+      owner.run(call, (engine) => {
+        check(call)
+        const exporter = owner.keep(engine.export())
+        return { id: session.addScan(call, exporter), rows: exporter.rows }
+      }),
+    ),
+  exportMeasure: exporting((exporter) => exporter.measure()),
+  exportNext: exporting((exporter) => ({ piece: exporter.next() })),
 }

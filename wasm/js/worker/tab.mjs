@@ -1,4 +1,5 @@
 // One page's part in a database: it leads or it follows, and which of the two may change at any time.
+import { Feed } from './feed.mjs'
 import { Follower } from './follower.mjs'
 import { Leader } from './leader.mjs'
 import { lockWithin, nameOf, tryLock } from './locks.mjs'
@@ -18,6 +19,9 @@ export class Tab {
   /** Changes of the role, one at a time. */
   #moves = Promise.resolve()
   #dead
+  /** The exported file that the database is made of, and the call that opens it. */
+  #feed
+  #importing
 
   constructor(post) {
     this.#post = post
@@ -26,6 +30,9 @@ export class Tab {
   receive(message) {
     if (message.ping) return this.#post({})
     if (message.op === 'open') return this.#answer(message, () => this.#open(message))
+    if (message.op === 'feed') return this.#answer(message, () => this.#feed.put(message.args[0]))
+    if (message.feed) return this.#feed[message.feed]()
+    if (message.abort !== undefined && message.abort === this.#importing) return this.#feed.giveUp()
     if (message.away) return this.#move(() => this.#away())
     if (message.back) return this.#move(() => this.#back())
     if (this.#dead && message.op) return this.#post({ id: message.id, error: this.#dead })
@@ -60,22 +67,26 @@ export class Tab {
     }
   }
 
-  #open({ id, args: [args, wasm] }) {
+  #open({ id, args: [args, wasm, from] }) {
     this.#args = args
     this.#wasm = wasm
-    const joined = this.#join(this.#call(id))
+    if (from) {
+      this.#feed = new Feed()
+      this.#importing = id
+    }
+    const joined = this.#join(this.#call(id), this.#feed)
     this.#moves = joined.catch(() => {})
     return joined
   }
 
   /** Leads where nobody does, else follows. Answers with the facts about the database. */
-  async #join(call) {
+  async #join(call, feed) {
     const { path, readOnly, reinit } = this.#args
-    if (path === MEMORY) return this.#lead(call, undefined)
+    if (path === MEMORY) return this.#lead(call, undefined, feed)
     const free = await tryLock(nameOf(path))
-    if (free) return this.#lead(call, free)
-    if (readOnly || reinit) {
-      return this.#lead(call, await lockWithin(nameOf(path), PATIENCE_MS, `the database ${path}`))
+    if (free) return this.#lead(call, free, feed)
+    if (readOnly || reinit || feed) {
+      return this.#lead(call, await lockWithin(nameOf(path), PATIENCE_MS, `the database ${path}`), feed)
     }
     const follower = new Follower(this.#args, this.#post)
     const facts = follower.follow((release, resolve, reject) => {
@@ -94,9 +105,9 @@ export class Tab {
     }
   }
 
-  async #lead(call, release) {
+  async #lead(call, release, feed) {
     const leader = new Leader(this.#post)
-    const facts = await leader.open(call, this.#args, this.#wasm, release)
+    const facts = await leader.open(call, this.#args, this.#wasm, release, feed)
     this.#args = { ...this.#args, reinit: undefined }
     this.#take(leader)
     return facts
