@@ -1,15 +1,29 @@
 // Builds the addon with cargo and copies it to where node/js/native.cjs looks for it.
 //
-//   node scripts/build-addon.mjs            optimised
-//   node scripts/build-addon.mjs --debug    faster to build, with overflow checks and debug assertions
+//   node scripts/build-addon.mjs                    optimised, with RocksDB: what is published
+//   node scripts/build-addon.mjs --debug            faster to build, with overflow checks and debug assertions
+//   node scripts/build-addon.mjs --rocksdb kept     with RocksDB only where its C++ was compiled before
+//   node scripts/build-addon.mjs --rocksdb never    without RocksDB
+//
+// The choice by what is kept never compiles C++, and after a build with RocksDB gives the same one again: the two kinds
+// do not take turns in the one place that cargo and Node look at.
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { rocksdb, root } from './lib/setup.mjs'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const { values } = parseArgs({ options: { debug: { type: 'boolean', default: false } } })
+const CHOICES = ['always', 'kept', 'never']
+const { values } = parseArgs({
+  options: {
+    debug: { type: 'boolean', default: false },
+    rocksdb: { type: 'string', default: 'always' },
+  },
+})
+if (!CHOICES.includes(values.rocksdb)) {
+  console.error(`--rocksdb must be one of ${CHOICES.join(', ')}, not '${values.rocksdb}'`)
+  process.exit(2)
+}
 
 const LIBRARY = { win32: 'asteroid_node.dll', darwin: 'libasteroid_node.dylib' }[process.platform]
 
@@ -37,8 +51,30 @@ function targetDirectory() {
   return status === 0 ? JSON.parse(stdout).target_directory : join(root, 'target')
 }
 
-const args = ['build', '--locked', '-p', 'asteroid-node', ...(values.debug ? [] : ['--release'])]
-const { status, error } = spawnSync('cargo', args, { cwd: root, stdio: 'inherit' })
+/** The variables for a build with RocksDB; none for one without. */
+async function rocksdbVariables() {
+  if (values.rocksdb === 'never') return {}
+  try {
+    const { variables } = await rocksdb({ ifKept: values.rocksdb === 'kept', echo: 'errors' })
+    return variables
+  } catch (error) {
+    const without = 'node scripts/build-addon.mjs --rocksdb never builds the addon without it'
+    if (error.code !== 'ENOENT') console.error(`RocksDB cannot be had (see above); ${without}`)
+    else if (values.rocksdb === 'kept') return {}
+    else console.error(`RocksDB is built by a script for bash, which was not found; ${without}`)
+    return process.exit(1)
+  }
+}
+
+const variables = await rocksdbVariables()
+const args = ['build', '--locked', '-p', 'asteroid-node']
+if (!values.debug) args.push('--release')
+if (Object.keys(variables).length > 0) args.push('--features', 'rocksdb')
+const { status, error } = spawnSync('cargo', args, {
+  cwd: root,
+  stdio: 'inherit',
+  env: { ...process.env, ...variables },
+})
 if (error) {
   console.error(`cargo could not be started (${error.message}): install Rust from https://rustup.rs`)
   process.exit(1)

@@ -3,9 +3,11 @@
 #
 #   scripts/rocksdb.sh                    prints the variables cargo needs, as `export NAME='value'` lines
 #   scripts/rocksdb.sh COMMAND [ARG..]    runs COMMAND with them set
+#   scripts/rocksdb.sh --if-kept          prints them only where nothing is left to compile or install
 #
 # The static library is kept outside target/, under the version of its crate and a hash of all that shapes it
-# (compiler, flags, target). Where it is there already, nothing is built and nothing is said.
+# (compiler, flags, target). Standard error says whether it was compiled or kept. It needs a C++ compiler and, for
+# bindgen, libclang: as root on Debian and its kin both are installed where they are missing, else it says how.
 #
 # XDG_CACHE_HOME          where it is kept (default ~/.cache)
 # ASTEROID_ROCKSDB_CPU    the processor it is for (default: x86-64-v2 on x86_64, else the compiler's own baseline)
@@ -13,17 +15,30 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-say() { echo "rocksdb: $*" >&2; }
-fail() { say "$@"; exit 1; }
+if_kept=
+[ "${1:-}" != --if-kept ] || { if_kept=yes; shift; }
+say() { [ -n "$if_kept" ] || echo "rocksdb: $*" >&2; }
+fail() { [ -z "$if_kept" ] || exit 0; say "$@"; exit 1; }
+
+# Installs a Debian package where that may be done; fails, quietly, where it may not.
+install() {
+  [ -z "$if_kept" ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
+  say "installing $1"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get install -y --no-install-recommends "$1" </dev/null >&2 ||
+    { apt-get update >&2 && apt-get install -y --no-install-recommends "$1" </dev/null >&2; } ||
+    fail "apt-get could not install $1"
+}
 
 # Prints the locked version of a crate.
 locked() { awk -v name="name = \"$1\"" '$0 == name { getline; gsub(/"/, "", $3); print $3; exit }' "$root/Cargo.lock"; }
 
 crate=$(locked librocksdb-sys)
 [ -n "$crate" ] || fail "Cargo.lock names no librocksdb-sys: restore it from version control"
-host=$(rustc -vV | sed -n 's/^host: //p')
+host=$(rustc -vV 2>/dev/null | sed -n 's/^host: //p' || true)
 [ -n "$host" ] || fail "rustc was not found: install Rust from https://rustup.rs"
 cxx=${CXX:-c++}
+command -v "$cxx" >/dev/null || [ -n "${CXX:-}" ] || install g++ || true
 # Version and target are in the text, so that an upgraded compiler builds anew.
 compiler=$("$cxx" -v 2>&1 | grep -E '(gcc|clang) version |^Target: ' || true)
 [ -n "$compiler" ] || fail "no C++ compiler answers to '$cxx': install one (Debian: apt-get install g++; macOS: xcode-select --install) or set CXX"
@@ -47,14 +62,7 @@ need_libclang() {
   compgen -G '/usr/local/lib/libclang*' >/dev/null && return
   [ -e /Library/Developer/CommandLineTools/usr/lib/libclang.dylib ] && return
   compgen -G '/Applications/Xcode*.app/Contents/Developer/Toolchains/*/usr/lib/libclang.dylib' >/dev/null && return
-  if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
-    say "installing libclang-dev"
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get install -y --no-install-recommends libclang-dev </dev/null >&2 ||
-      { apt-get update >&2 && apt-get install -y --no-install-recommends libclang-dev </dev/null >&2; } ||
-      fail "apt-get could not install libclang-dev"
-    return
-  fi
+  install libclang-dev && return
   fail "libclang is needed to build with RocksDB: install it (Debian and Ubuntu: sudo apt-get install libclang-dev;" \
     "Fedora: sudo dnf install clang-devel; macOS: xcode-select --install) or set LIBCLANG_PATH to the folder that holds it"
 }
@@ -97,14 +105,18 @@ TOML
 }
 
 need_libclang
-if [ ! -e "$kept/librocksdb.a" ]; then
+if [ -e "$kept/librocksdb.a" ]; then
+  say "kept from before in $kept, nothing to compile"
+elif [ -n "$if_kept" ]; then
+  exit 0
+else
   mkdir -p "$cache"
   # A second caller waits and then finds the work done. The lock goes with its process, however that ends.
   if command -v flock >/dev/null; then
     exec 9>"$cache/rocksdb.lock"
     flock -n 9 || { say "waiting for another build of RocksDB"; flock 9; }
   fi
-  [ -e "$kept/librocksdb.a" ] || build
+  if [ -e "$kept/librocksdb.a" ]; then say "kept in $kept"; else build; fi
   { exec 9>&-; } 2>/dev/null || true
 fi
 

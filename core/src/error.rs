@@ -14,7 +14,7 @@ pub enum Code {
     IdExists,
     /// `update` or a payload call met an id that is not there.
     NotFound,
-    /// A bulk build was asked of a database that already holds rows, or an import where there is a database.
+    /// A bulk build was asked of a database with rows, or an import or a conversion where there is a database.
     NotEmpty,
     /// A filter does not parse; the message names the operator and its place.
     FilterSyntax,

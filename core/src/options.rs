@@ -319,7 +319,17 @@ impl OpenRequest {
             }
         }
         let c = &stored.config;
-        agree("storage", self.store, stored.store, |s| format!("'{}'", s.name()))?;
+        if let Some(asked) = self.store.filter(|&asked| asked != stored.store) {
+            return Err(Error::new(
+                Code::ConfigMismatch,
+                format!(
+                    "the database has storage '{}', it was opened with '{}': leave storage out, or make a copy of it \
+                     in the other store with asteroid-db convert",
+                    stored.store.name(),
+                    asked.name()
+                ),
+            ));
+        }
         agree("dim", self.dim, c.dim, u32::to_string)?;
         agree("metric", self.metric, c.metric, |m| format!("'{}'", m.name()))?;
         agree("m", self.m, c.m, u32::to_string)?;

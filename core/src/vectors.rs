@@ -24,6 +24,8 @@ const FLAT_EXTENT: u64 = 16 << 20;
 const GROUP_BYTES: u64 = 2048;
 /// What the cache keeps besides the rows of a group.
 const GROUP_OVERHEAD: u64 = 112;
+/// Most frames kept to be filled again.
+const SPARES: usize = 64;
 
 /// How rows lie in extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +147,8 @@ pub(crate) struct VectorFile {
     mapped: bool,
     frames: Table<ArcSwapOption<Frame>>,
     clock: Mutex<Clock>,
+    /// Frames that left the cache, to be filled again: allocators keep twice the cache where threads free what others took.
+    spares: Mutex<Vec<Arc<Frame>>>,
     /// Counts writes, so that a frame read before one is not installed after it.
     writes: AtomicU64,
     resident: AtomicU64,
@@ -193,6 +197,7 @@ impl VectorFile {
             layout,
             frames: Table::new(1),
             clock: Mutex::default(),
+            spares: Mutex::default(),
             writes: AtomicU64::new(0),
             resident: AtomicU64::new(0),
             max_frames: usize::try_from(cache_bytes / frame_bytes).unwrap_or(usize::MAX).max(8),
@@ -275,11 +280,10 @@ impl VectorFile {
 
     fn load(&self, group: u32) -> Result<Arc<Frame>> {
         let seen = self.writes.load(Ordering::Acquire);
-        let rows = match self.map(group)? {
-            Some(rows) => rows,
+        let frame = match self.map(group)? {
+            Some(rows) => Arc::new(Frame { rows, used: AtomicBool::new(true) }),
             None => self.read(group)?,
         };
-        let frame = Arc::new(Frame { rows, used: AtomicBool::new(true) });
         let mut clock = sync::lock(&self.clock);
         if self.writes.load(Ordering::Acquire) == seen {
             self.install(&mut clock, group, frame.clone());
@@ -301,31 +305,67 @@ impl VectorFile {
         }))
     }
 
-    fn read(&self, group: u32) -> Result<Rows> {
+    fn read(&self, group: u32) -> Result<Arc<Frame>> {
         let dim = self.layout.dim;
         let (first, rows) = self.layout.group_slots(group);
         let offset = self.layout.offset(first);
-        let mut data = vec![0f32; rows as usize * (dim + 1)].into_boxed_slice();
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut data);
-        // The last group may be short: what is missing reads as never written.
-        if self.bytes.read_at(offset, bytes).is_err() {
-            let have = self.bytes.len()?.saturating_sub(offset).min(bytes.len() as u64) as usize;
-            bytes.fill(0);
-            self.bytes.read_at(offset, &mut bytes[..have])?;
-        }
-        let mut bad = vec![0u64; rows.div_ceil(64) as usize].into_boxed_slice();
-        for (row, stored) in (0..rows).zip(bytes.chunks_exact(4 * dim + 4)) {
-            let (stored, sum) = stored.split_at(4 * dim);
-            if sum != checksum(first + row, stored).to_le_bytes() {
-                bad[row as usize / 64] |= 1 << (row % 64);
+        self.frame(rows, |data, bad| {
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(data);
+            // The last group may be short: what is missing reads as never written.
+            if self.bytes.read_at(offset, bytes).is_err() {
+                let have = self.bytes.len()?.saturating_sub(offset).min(bytes.len() as u64) as usize;
+                bytes.fill(0);
+                self.bytes.read_at(offset, &mut bytes[..have])?;
+            }
+            bad.fill(0);
+            for (row, stored) in (0..rows).zip(bytes.chunks_exact(4 * dim + 4)) {
+                let (stored, sum) = stored.split_at(4 * dim);
+                if sum != checksum(first + row, stored).to_le_bytes() {
+                    bad[row as usize / 64] |= 1 << (row % 64);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// A frame of so many rows for `fill` to write all of: one that left the cache and that nobody holds, or a new one.
+    fn frame(
+        &self,
+        rows: u32,
+        fill: impl FnOnce(&mut [f32], &mut [u64]) -> Result<()>,
+    ) -> Result<Arc<Frame>> {
+        let len = rows as usize * (self.layout.dim + 1);
+        loop {
+            let spare = sync::lock(&self.spares).pop();
+            let mut frame = spare.unwrap_or_else(|| {
+                let data = vec![0f32; len].into_boxed_slice();
+                let bad = vec![0u64; rows.div_ceil(64) as usize].into_boxed_slice();
+                Arc::new(Frame { rows: Rows::Owned { data, bad }, used: AtomicBool::new(true) })
+            });
+            if let Some(Frame { rows: Rows::Owned { data, bad }, used }) = Arc::get_mut(&mut frame)
+                && data.len() == len
+            {
+                fill(data, bad)?;
+                *used.get_mut() = true;
+                return Ok(frame);
             }
         }
-        Ok(Rows::Owned { data, bad })
+    }
+
+    /// Keeps a frame that left the cache for [`VectorFile::frame`].
+    fn retire(&self, frame: Option<Arc<Frame>>) {
+        let mut spares = sync::lock(&self.spares);
+        if let Some(frame) = frame.filter(|_| !self.mapped && spares.len() < SPARES) {
+            spares.push(frame);
+        }
     }
 
     fn install(&self, clock: &mut Clock, group: u32, frame: Arc<Frame>) {
         let cell = &self.frames.ensure(group)[0];
-        if cell.swap(Some(frame)).is_none() {
+        let before = cell.swap(Some(frame));
+        if before.is_some() {
+            self.retire(before);
+        } else {
             while !self.mapped && clock.ring.len() >= self.max_frames {
                 self.evict_one(clock);
             }
@@ -344,7 +384,7 @@ impl VectorFile {
             if spared {
                 clock.hand += 1;
             } else {
-                cell.store(None);
+                self.retire(cell.swap(None));
                 clock.ring.swap_remove(clock.hand);
                 return;
             }
@@ -416,8 +456,8 @@ impl VectorFile {
         let stride = self.layout.dim + 1;
         let cell = &self.frames.ensure(group)[0];
         let changed = row..row + (stored.len() / stride) as u32;
-        let (mut data, mut bad) = match cell.load().as_deref() {
-            Some(Frame { rows: Rows::Owned { data, bad }, .. }) => (data.clone(), bad.clone()),
+        let cached = cell.load();
+        match cached.as_deref() {
             Some(Frame { rows: Rows::Mapped { checked, .. }, .. }) => {
                 // A rewritten row is verified again when it is next read.
                 for row in changed {
@@ -426,18 +466,31 @@ impl VectorFile {
                 return;
             }
             // A fresh group is about to be searched; an old one that is not cached stays so.
-            None if row == 0 && !self.mapped => (
-                vec![0f32; rows as usize * stride].into_boxed_slice(),
-                vec![u64::MAX; rows.div_ceil(64) as usize].into_boxed_slice(),
-            ),
-            None => return,
-        };
-        data[row as usize * stride..][..stored.len()].copy_from_slice(stored);
-        for row in changed {
-            bad[row as usize / 64] &= !(1 << (row % 64));
+            None if row > 0 || self.mapped => return,
+            _ => {}
         }
-        let frame = Frame { rows: Rows::Owned { data, bad }, used: AtomicBool::new(true) };
-        self.install(clock, group, Arc::new(frame));
+        let filled = self.frame(rows, |data, bad| {
+            match cached.as_deref() {
+                Some(Frame { rows: Rows::Owned { data: held, bad: held_bad }, .. }) => {
+                    data.copy_from_slice(held);
+                    bad.copy_from_slice(held_bad);
+                }
+                _ => {
+                    data.fill(0.0);
+                    bad.fill(u64::MAX);
+                }
+            }
+            data[row as usize * stride..][..stored.len()].copy_from_slice(stored);
+            for row in changed {
+                bad[row as usize / 64] &= !(1 << (row % 64));
+            }
+            Ok(())
+        });
+        drop(cached);
+        // Filling from memory cannot fail.
+        if let Ok(frame) = filled {
+            self.install(clock, group, frame);
+        }
     }
 
     /// The rows below `slots` as they are now. Rows are written once today, so that nothing needs to be kept of them;
@@ -480,7 +533,8 @@ impl VectorFile {
         Ok(())
     }
 
-    /// Makes the file long enough for `slots` rows, those that were never written included.
+    /// Makes the file long enough for `slots` rows, those that were never written included. Several threads may write
+    /// there then.
     pub(crate) fn reserve_rows(&self, slots: u32) -> Result<()> {
         let Some(last) = slots.checked_sub(1) else { return Ok(()) };
         self.reserve(last / self.layout.rows)?;

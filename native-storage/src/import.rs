@@ -1,6 +1,6 @@
 //! Making a database of an exported file.
 
-use crate::open::{Access, no_rocksdb, open_kv, options_for};
+use crate::open::{Access, built_with, kv_of, options_for};
 use crate::place::{Found, JOURNAL};
 use crate::{Database, FileBytes, Lock, Place};
 use asteroid_core::bytes::{Bytes, MemBytes};
@@ -97,8 +97,10 @@ fn check(place: Option<&Place>, request: &OpenRequest) -> Result<StoreKind> {
         (Some(_), Some(StoreKind::Memory)) => {
             Err(Error::invalid("storage 'memory' has no path: open ':memory:' instead"))
         }
-        (Some(_), Some(StoreKind::RocksDb)) if !cfg!(feature = "rocksdb") => Err(no_rocksdb()),
-        (Some(_), kind) => Ok(kind.unwrap_or(StoreKind::Redb)),
+        (Some(_), kind) => {
+            let kind = kind.unwrap_or(StoreKind::Redb);
+            built_with(kind).map(|()| kind)
+        }
         (None, Some(kind @ (StoreKind::Redb | StoreKind::RocksDb))) => {
             Err(Error::invalid(format!("storage '{}' needs a path, not ':memory:'", kind.name())))
         }
@@ -132,5 +134,5 @@ fn new_files(place: &Place, kind: StoreKind, request: &OpenRequest) -> Result<St
     let file =
         |path: &Path| Ok::<Arc<dyn Bytes + Send + Sync>, Error>(Arc::new(FileBytes::open(path, true)?));
     let (vectors, journal) = (file(&vectors)?, file(&place.file(JOURNAL))?);
-    Ok(Stores { kv: open_kv(place, kind, Access::Create, &request.options)?, vectors, journal })
+    Ok(Stores { kv: kv_of(place, kind, Access::Create, &request.options)?, vectors, journal })
 }

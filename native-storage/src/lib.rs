@@ -5,6 +5,8 @@
 
 #[cfg(feature = "redb")]
 mod checked;
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+mod convert;
 mod cow;
 #[cfg(not(target_family = "wasm"))]
 mod file;
@@ -25,6 +27,8 @@ mod rocks;
 
 #[cfg(feature = "redb")]
 pub use checked::{BLOCK_BYTES, STORED_BLOCK_BYTES};
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+pub use convert::{Converted, convert};
 pub use cow::CowBytes;
 #[cfg(not(target_family = "wasm"))]
 pub use file::FileBytes;

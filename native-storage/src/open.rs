@@ -73,9 +73,7 @@ pub fn open_stores(place: &Place, request: &OpenRequest) -> Result<OpenStores> {
     if request.store == Some(StoreKind::Memory) {
         return Err(Error::invalid("storage 'memory' has no path: open ':memory:' instead"));
     }
-    if request.store == Some(StoreKind::RocksDb) && !cfg!(feature = "rocksdb") {
-        return Err(no_rocksdb());
-    }
+    request.store.map_or(Ok(()), built_with)?;
     if request.options.read_only {
         if request.reinit {
             return Err(Error::invalid(
@@ -89,8 +87,7 @@ pub fn open_stores(place: &Place, request: &OpenRequest) -> Result<OpenStores> {
     if place.look()? != Found::Database || request.reinit {
         request.new_config()?;
     }
-    let made = fs::create_dir_all(&place.dir);
-    made.map_err(|error| Error::io(format!("cannot make the directory {}", place.dir.display()), error))?;
+    place.make_dir()?;
     let lock = Lock::writer(&place.dir)?;
     match place.look()? {
         Found::Database if !request.reinit => open_to_write(place, request, lock),
@@ -114,7 +111,7 @@ fn create_as(place: &Place, request: &OpenRequest, config: Config, lock: Lock) -
     let file = |path: &Path| Ok::<_, Error>(Arc::new(FileBytes::open(path, true)?));
     let (vectors, journal) = (file(&vectors)?, file(&place.file(JOURNAL))?);
     let kind = request.store.unwrap_or(StoreKind::Redb);
-    let kv = open_kv(place, kind, Access::Create, &request.options)?;
+    let kv = kv_of(place, kind, Access::Create, &request.options)?;
     place.complete(&Manifest { store: kind, config: config.clone() }.encode())?;
     let stores = Stores { kv, vectors, journal };
     Ok(OpenStores { stores, config, options: options_for(kind, request), kind, lock: Some(lock) })
@@ -125,7 +122,7 @@ fn open_to_write(place: &Place, request: &OpenRequest, lock: Lock) -> Result<Ope
     place.end_beginning()?;
     let file = |path: &Path| Ok::<SharedBytes, Error>(Arc::new(present(path, FileBytes::open(path, false))?));
     let (vectors, journal) = (file(&place.find_vectors()?)?, file(&place.file(JOURNAL))?);
-    let kv = open_kv(place, kind, Access::Write, &request.options)?;
+    let kv = kv_of(place, kind, Access::Write, &request.options)?;
     let stores = Stores { kv, vectors, journal };
     Ok(OpenStores { stores, config, options: options_for(kind, request), kind, lock: Some(lock) })
 }
@@ -152,7 +149,7 @@ fn open_to_read(place: &Place, request: &OpenRequest) -> Result<OpenStores> {
         |path: &Path| Ok::<SharedBytes, Error>(Arc::new(present(path, FileBytes::open_read_only(path))?));
     let over = |path: &Path| Ok::<SharedBytes, Error>(Arc::new(CowBytes::new(file(path)?)?));
     let (vectors, journal) = (over(&place.find_vectors()?)?, over(&place.file(JOURNAL))?);
-    let kv = open_kv(place, kind, Access::Read, &request.options)?;
+    let kv = kv_of(place, kind, Access::Read, &request.options)?;
     let stores = Stores { kv, vectors, journal };
     Ok(OpenStores { stores, config, options: options_for(kind, request), kind, lock })
 }
@@ -176,7 +173,7 @@ pub(crate) enum Access {
 }
 
 /// Opens the key-value half where `kind` keeps it.
-pub(crate) fn open_kv(
+pub(crate) fn kv_of(
     place: &Place,
     kind: StoreKind,
     access: Access,
@@ -213,10 +210,18 @@ fn open_rocksdb(_: &Path, _: Access, _: u64) -> Result<Arc<dyn Kv + Send + Sync>
     Err(no_rocksdb())
 }
 
-pub(crate) fn no_rocksdb() -> Error {
+/// `UNSUPPORTED` where this build was made without the store.
+pub(crate) fn built_with(kind: StoreKind) -> Result<()> {
+    match kind {
+        StoreKind::RocksDb if !cfg!(feature = "rocksdb") => Err(no_rocksdb()),
+        _ => Ok(()),
+    }
+}
+
+fn no_rocksdb() -> Error {
     Error::new(
         Code::Unsupported,
-        "storage 'rocksdb' is not in this build: use 'redb', or a build made with it",
+        "storage 'rocksdb' is not in this build: use 'redb', or a build made with it (npm run build)",
     )
 }
 

@@ -92,6 +92,7 @@ impl Place {
     /// Deletes every file of ours but the lock, the manifest first, so that a crash half-way leaves a
     /// beginning. Nothing else in the directory is touched.
     pub(crate) fn clear(&self) -> Result<()> {
+        sync_parent(&self.dir)?;
         put(&self.file(CREATING), &[])?;
         sync_dir(&self.dir)?;
         remove(&self.file(MANIFEST))?;
@@ -107,8 +108,23 @@ impl Place {
         sync_dir(&self.dir)
     }
 
-    /// Makes the directory and marks it as a beginning.
+    /// Makes the directory with its parents where they are missing, so that they survive power loss.
+    pub(crate) fn make_dir(&self) -> Result<()> {
+        let shown = self.dir.display();
+        let missing = self.dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+        let missing: Vec<&Path> = missing.collect();
+        let made = fs::create_dir_all(&self.dir);
+        made.map_err(|error| Error::io(format!("cannot make the directory {shown}"), error))?;
+        for dir in missing {
+            sync_parent(dir)?;
+        }
+        Ok(())
+    }
+
+    /// Marks the directory as a beginning.
     pub(crate) fn begin(&self) -> Result<()> {
+        // Whoever made it may have been killed before it was durable.
+        sync_parent(&self.dir)?;
         put(&self.file(CREATING), &[])?;
         sync_dir(&self.dir)
     }
@@ -238,6 +254,19 @@ fn remove_dir(path: &Path) -> Result<()> {
 
 fn exists(path: &Path) -> Result<bool> {
     path.try_exists().map_err(|error| Error::io(path.display(), error))
+}
+
+/// Makes the entry of `dir` survive power loss, where we may read the directory that it is in.
+fn sync_parent(dir: &Path) -> Result<()> {
+    let parent = match dir.parent() {
+        None => return Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    match File::open(parent) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        _ => sync_dir(parent),
+    }
 }
 
 /// Makes the directory's entries survive power loss; Windows offers no such call and needs none.

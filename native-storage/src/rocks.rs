@@ -2,6 +2,7 @@
 
 mod bulk;
 mod faults;
+mod fold;
 mod merge;
 mod options;
 mod overlay;
@@ -12,6 +13,7 @@ use crate::locked;
 use asteroid_core::kv::{Batch, Entry, Kv, Op, Read, Seq, Space, Synced, load_in_batches};
 use asteroid_core::{Code, Error, Result};
 use faults::Faults;
+use fold::Folder;
 use options::Setup;
 use overlay::Overlay;
 use rocksdb::statistics::Ticker;
@@ -34,8 +36,10 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// of the applied batches. Closing syncs. A failed write, or failed work of RocksDB's own threads, poisons
 /// writing; reading goes on. One batch needs its size twice in memory beyond the budget while it is applied.
 pub struct RocksKv {
+    // Stopped before the database goes.
+    folder: Folder,
     // Before `setup`: the database goes first.
-    db: DB,
+    db: Arc<DB>,
     setup: Setup,
     dir: PathBuf,
     // What a read-only store keeps in memory instead of writing it.
@@ -98,7 +102,8 @@ impl RocksKv {
         let db = opened.map_err(|error| faults::translated(dir, &error))?;
         witness::check(dir, db.latest_sequence_number())?;
         Ok(RocksKv {
-            db,
+            folder: Folder::default(),
+            db: Arc::new(db),
             setup,
             dir: dir.to_owned(),
             overlay: read_only.then(Overlay::default),
@@ -138,7 +143,7 @@ impl RocksKv {
             properties::NUM_RUNNING_FLUSHES,
         ];
         let mut families = Space::ALL.iter().filter_map(|&space| self.family(space).ok());
-        families.any(|family| names.into_iter().any(|name| is(family, name)))
+        self.folder.busy() || families.any(|family| names.into_iter().any(|name| is(family, name)))
     }
 
     /// What was written to disk since the store was opened.
@@ -371,6 +376,16 @@ impl Kv for RocksKv {
             self.durable.store(seq, Ordering::Release);
             Ok(seq)
         })
+    }
+
+    fn unfolded(&self, space: Space) -> u64 {
+        self.family(space).map_or(0, |family| fold::operands(&self.db, family))
+    }
+
+    fn fold(&self, space: Space) {
+        if self.overlay.is_none() && merge::merges(space) {
+            self.folder.start(&self.db, space);
+        }
     }
 
     fn memory(&self) -> u64 {

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-// The command line of Asteroid DB: loads files of vectors, shows figures, checks.
+// The command line of Asteroid DB: loads files of vectors, shows figures, checks, converts.
 import { createRequire } from 'node:module'
 import { parseArgs } from 'node:util'
 import { check } from './check.mjs'
+import { convertDatabase } from './convert.mjs'
 import { exportTo } from './export.mjs'
 import { importFile } from './import.mjs'
 import { stats } from './stats.mjs'
@@ -14,6 +15,7 @@ const HELP = `Asteroid DB, a vector database inside your process
   asteroid-db export <folder> <file>    write the whole database to one file, to move it
   asteroid-db stats <folder>            rows, memory by use, bytes on disk
   asteroid-db check <folder>            read everything, report what is damaged
+  asteroid-db convert <from> <to>       make the same database in another store, in a new folder
 
 import takes .npy (rows x dim; float32, float16, float64, uint8, int8), .fvecs, .bvecs, and .jsonl with one
 { "vector": [...], "id"?: 7, "payload"?: {...} } per line. Ids are 0, 1, 2, ... where the file has none. It also takes
@@ -24,6 +26,7 @@ what export wrote, by the ending .asteroid and without options.
   --threads <n>               threads to build with (all cores)
   --m <n>                     links per row (16)
   --max-memory <MB>           most memory the build may take (what is free)
+  --storage <redb|rocksdb>    import: the store of a new database (redb); convert: of the copy (the other one)
 
   --json                      print the result as JSON
   --help, --version
@@ -36,6 +39,7 @@ const OPTIONS = {
   threads: { type: 'string' },
   m: { type: 'string' },
   'max-memory': { type: 'string' },
+  storage: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
   version: { type: 'boolean', short: 'v' },
@@ -44,11 +48,12 @@ const COMMANDS = {
   import: {
     run: importFile,
     names: ['folder', 'file'],
-    options: ['metric', 'payloads', 'threads', 'm', 'max-memory'],
+    options: ['metric', 'payloads', 'threads', 'm', 'max-memory', 'storage'],
   },
   export: { run: exportTo, names: ['folder', 'file'], options: [] },
   stats: { run: stats, names: ['folder'], options: [] },
   check: { run: check, names: ['folder'], options: [] },
+  convert: { run: convertDatabase, names: ['from', 'to'], options: ['storage'] },
 }
 
 async function main() {

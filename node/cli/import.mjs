@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { open } from '../js/index.mjs'
 import { importExport, isExport } from './export.mjs'
 import { objectLines, readVectorLines } from './lines.mjs'
-import { megabytes, number, progressBar, table, time, Usage, whole } from './terminal.mjs'
+import { megabytes, number, progressBar, storageOf, table, time, Usage, whole } from './terminal.mjs'
 
 const require = createRequire(import.meta.url)
 const { isVectorFile, openVectorFile } = require('../js/files.cjs')
@@ -29,13 +29,14 @@ export async function importFile(folder, file, values) {
   const { metric = 'l2', payloads } = values
   if (!METRICS.includes(metric))
     throw new Usage(`--metric must be one of ${METRICS.join(', ')}, not '${metric}'`)
+  const storage = storageOf(values)
   const threads = whole(values, 'threads')
   const memory = whole(values, 'max-memory')
   const m = whole(values, 'm')
   const { dim, ...source } = await read(file, payloads)
   // Given for one that is there, the metric must agree; not given, what it has goes.
   const fixed = existsSync(folder) ? { metric: values.metric } : { metric }
-  const db = await open(folder, { dim, m, ...fixed })
+  const db = await open(folder, { dim, m, storage, ...fixed })
   const controller = new AbortController()
   const interrupt = () => controller.abort(new Error('interrupted'))
   process.once('SIGINT', interrupt)

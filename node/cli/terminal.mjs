@@ -30,6 +30,15 @@ export function whole(values, name) {
   return Number(values[name])
 }
 
+const STORES = ['redb', 'rocksdb']
+
+/** The store that was asked for, if any. */
+export function storageOf({ storage }) {
+  if (storage !== undefined && !STORES.includes(storage))
+    throw new Usage(`--storage must be one of ${STORES.join(', ')}, not '${storage}'`)
+  return storage
+}
+
 /**
  * A progress bar with rate and time left on standard error: redrawn on a terminal, a line at every tenth elsewhere.
  * `update` takes what `onProgress` of `bulkBuild` is told, of rows or of bytes.

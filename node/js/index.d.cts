@@ -141,11 +141,19 @@ export interface OpenOptions {
   /** `'buffered'` (default): writes survive the death of the process. `'sync'`: they survive power loss. */
   durability?: 'buffered' | 'sync' | undefined
   /**
-   * Fixed. The key-value store below. Default `'redb'`; `'memory'` belongs to `':memory:'`. In a browser `'opfs'` or
-   * `'indexeddb'`, where left out the first of them that there is.
+   * Fixed. The key-value store below. On disk `'redb'` (default), one file, written in place, with the cheapest reads; or
+   * `'rocksdb'`, a folder of sorted files, where small changes are written as such and folded in the background. Both
+   * behave the same otherwise; {@link convert} makes one of the other. `'memory'` belongs to `':memory:'`. In a browser
+   * `'opfs'` or `'indexeddb'`, where left out the first of them that there is. `'rocksdb'` is `UNSUPPORTED` in an addon
+   * that was built without it.
    */
   storage?: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory' | undefined
-  /** How changed links are written to the store: `'eager'` whole lists, `'lazy'` only what changed, `'adaptive'` whichever is expected to cost less. Default: `'eager'` on redb. */
+  /**
+   * How changed links reach the store at a checkpoint: `'eager'` whole lists, for fewest reads later; `'lazy'` only
+   * what changed, for fewest bytes written; `'adaptive'` for each list whichever is expected to cost less, from its
+   * length and the mix of reads and writes. Found rows are the same with each, and it may differ from opening to
+   * opening. Default: `'eager'` on redb, which folds on writing anyway, `'adaptive'` on RocksDB.
+   */
   linkPolicy?: 'eager' | 'lazy' | 'adaptive' | undefined
   /** `'none'` only, for now. */
   quantization?: 'none' | undefined
@@ -478,6 +486,55 @@ export function open<P extends object = Payload>(
   path: string | { readonly href: string; readonly protocol: string },
   options?: OpenOptions,
 ): Promise<AsteroidDB<P>>
+
+/** How far a conversion has come, in bytes. */
+export interface ConvertProgress {
+  /** Bytes copied. */
+  done: number
+  /** Bytes in all; an estimate, for a store may pack what it holds. */
+  total: number
+}
+
+/** Options of {@link convert}. */
+export interface ConvertOptions extends SignalOptions {
+  /** The store of the new database. Default: the one that the old database does not have. */
+  storage?: 'redb' | 'rocksdb' | undefined
+  /** Where the vector file of the new database lies, if not in its directory. */
+  vectorFilePath?: string | undefined
+  /** As for `insertMany`, in bytes. */
+  onProgress?: ((progress: ConvertProgress) => void) | undefined
+}
+
+/** What `convert` made. */
+export interface Converted {
+  /** Rows that a search can return. */
+  rows: number
+  /** The store of the new database. */
+  storage: 'redb' | 'rocksdb'
+  /** Bytes that the new database takes on disk. */
+  bytesOnDisk: number
+}
+
+/**
+ * Makes a database in the directory `to` that holds what the one in `from` does, in another store: the same rows, ids,
+ * payloads, graph, index and options fixed at creation, so that every search gives the same.
+ *
+ * `from` must not be open for writing and stays as it is, also where a killed process left writes in its journal: the
+ * new database has them. `to` must be absent or empty. A crash half-way leaves no database there, an error or an abort
+ * nothing but the directory; the call can simply be made again. Takes one pass over all bytes, in little memory.
+ *
+ * Rejects with `NOT_FOUND` (nothing at `from`), `NOT_EMPTY` (a database at `to`), `LOCKED`, `INVALID_ARGUMENT`,
+ * `ABORTED`, `CORRUPT`, `STORAGE_FULL`, `IO`, `UNSUPPORTED`.
+ *
+ * ```ts
+ * const { rows, bytesOnDisk } = await convert('./movies', './movies-rocksdb', { storage: 'rocksdb' })
+ * ```
+ */
+export function convert(
+  from: string | { readonly href: string; readonly protocol: string },
+  to: string | { readonly href: string; readonly protocol: string },
+  options?: ConvertOptions,
+): Promise<Converted>
 
 /**
  * An open database, made by {@link open}.

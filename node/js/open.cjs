@@ -46,6 +46,13 @@ function checkPath(path, name) {
   return text
 }
 
+/** The absolute path of a file or directory, for what cannot be in memory. */
+function checkPlace(path, name) {
+  const text = checkPath(path, name)
+  if (text === MEMORY) throw invalid(`${name} must be a path on disk, not '${MEMORY}'`)
+  return resolve(text)
+}
+
 function checkSeed(seed) {
   if (seed === undefined) return undefined
   if (typeof seed === 'bigint' && seed >= 0n && seed < 1n << 64n) return seed
@@ -139,4 +146,4 @@ function checkOpen(path, options) {
   }
 }
 
-module.exports = { checkOpen, checkPath }
+module.exports = { checkOpen, checkPath, checkPlace }

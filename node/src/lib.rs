@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod bulk;
+mod conversion;
 mod convert;
 mod database;
 mod handle;

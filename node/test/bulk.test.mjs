@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { open } from 'asteroid-db'
-import { database, place, random, rejects, vectors } from './lib/helpers.mjs'
+import { database, place, random, rejects, testOnStores, vectors } from './lib/helpers.mjs'
 
 const PHASES = ['validate', 'prepare', 'descend', 'connect', 'upper', 'order', 'vectors', 'store']
 
@@ -107,9 +107,9 @@ test('every kind of input gives the same database', async (t) => {
   }
 })
 
-test('the report, and progress', async (t) => {
+testOnStores('the report, and progress', async (t, storage) => {
   const next = random(t)
-  const db = await database(t, { dim: 16 }, place(t))
+  const db = await database(t, { dim: 16, storage }, place(t))
   const told = []
   const report = await db.bulkBuild(vectors(next, 20_000, 16), {
     threads: 2,
@@ -259,9 +259,9 @@ test('wrong input is named, and changes nothing', async (t) => {
   await sound(db, 100)
 })
 
-test('a database with rows is left alone', async (t) => {
+testOnStores('a database with rows is left alone', async (t, storage) => {
   const path = place(t)
-  const db = await database(t, {}, path)
+  const db = await database(t, { storage }, path)
   await db.insert('there', [1, 2, 3, 4], { kept: true })
   const endless = (function* () {
     for (;;) yield new Float32Array(4)
@@ -306,7 +306,7 @@ test('it takes its place among the writes', async (t) => {
   assert.equal((await last).n, 5000)
 })
 
-test('aborted at any moment, the database is empty and usable', async (t) => {
+testOnStores('aborted at any moment, the database is empty and usable', async (t, storage) => {
   const next = random(t)
   const path = place(t)
   const rows = 20_000
@@ -316,7 +316,7 @@ test('aborted at any moment, the database is empty and usable', async (t) => {
   const fired = { signal: AbortSignal.abort(reason) }
   assert.equal((await rejects('ABORTED', () => already.bulkBuild(data, fired))).cause, reason)
   for (const phase of ['prepare', 'descend', 'connect', 'upper', 'order']) {
-    const db = await open(path, { dim: 32, reinit: true })
+    const db = await open(path, { dim: 32, reinit: true, storage })
     const controller = new AbortController()
     const began = performance.now()
     let asked
@@ -340,7 +340,7 @@ test('aborted at any moment, the database is empty and usable', async (t) => {
     await again.insert('one', data.subarray(0, 32))
     await sound(again, 1)
     await again.close()
-    const fresh = await open(path, { dim: 32, reinit: true })
+    const fresh = await open(path, { dim: 32, reinit: true, storage })
     assert.equal((await fresh.bulkBuild(data.subarray(0, 3200))).n, 100)
     await sound(fresh, 100)
     await fresh.close()
@@ -372,13 +372,13 @@ test('aborted at any moment, the database is empty and usable', async (t) => {
   await sound(db, 0)
 })
 
-test('inserts, updates, deletes and searches go on after it, also reopened', async (t) => {
+testOnStores('inserts, updates, deletes and searches go on after it, also reopened', async (t, storage) => {
   const next = random(t)
   const path = place(t)
   const [rows, dim] = [4000, 16]
   const data = vectors(next, rows, dim)
   const row = (i) => data.subarray(i * dim, (i + 1) * dim)
-  let db = await open(path, { dim, metric: 'cosine' })
+  let db = await open(path, { dim, metric: 'cosine', storage })
   await db.bulkBuild(data, { payloads: Array.from({ length: rows }, (_, i) => ({ i })) })
   const live = new Map(Array.from({ length: rows }, (_, i) => [i, row(i)]))
   const change = async () => {

@@ -83,6 +83,30 @@ test('import, stats and check', async (t) => {
   assert.match(again.err, /NOT_EMPTY/)
 })
 
+test('convert, there and back', async (t) => {
+  const { path, file } = files(t)
+  const from = file('rows.fvecs', fvecs(vectors(random(t), 500, 8), 8))
+  assert.equal((await run('import', path, from, '--metric', 'cosine')).status, 0)
+  const there = await run('convert', path, `${path}-2`)
+  assert.equal(there.status, 0, there.err)
+  assert.match(there.out, /^500 rows in rocksdb after .*, .* MB on disk\n$/)
+  assert.match(there.err, /^100 % +copy +\d+\.\d MB/m)
+  assert.match((await run('check', `${path}-2`)).out, /500 rows .* nothing is wrong/)
+  const back = await run('convert', `${path}-2`, `${path}-3`, '--storage', 'redb', '--json')
+  assert.equal(back.status, 0, back.err)
+  assert.deepEqual(
+    { ...JSON.parse(back.out), bytesOnDisk: 0 },
+    { rows: 500, storage: 'redb', bytesOnDisk: 0 },
+  )
+  assert.equal(JSON.parse((await run('stats', `${path}-3`, '--json')).out).storage, 'redb')
+  const again = await run('convert', path, `${path}-2`)
+  assert.deepEqual([again.status, again.out], [1, ''])
+  assert.match(again.err, /NOT_EMPTY/)
+  const made = await run('import', `${path}-4`, from, '--storage', 'rocksdb')
+  assert.equal(made.status, 0, made.err)
+  assert.match((await run('stats', `${path}-4`)).out, /^ {2}storage +rocksdb$/m)
+})
+
 test('vectors, ids and payloads from JSON lines', async (t) => {
   const { path, file } = files(t)
   const lines = Array.from({ length: 2500 }, (_, i) =>
@@ -122,6 +146,9 @@ test('mistakes are named', async (t) => {
     [['import', path, file('bad.jsonl', '{"vector":[1]}\n{"vector":[1,2]}')], 2, /line 2.*2 numbers/],
     [['import', path, file('no.jsonl', '{"vector":[1]}\n{')], 2, /line 2.*not JSON/],
     [['stats', join(path, 'nowhere')], 1, /nowhere/],
+    [['convert', path], 2, /convert takes <from> <to>/],
+    [['convert', path, `${path}-2`, '--storage', 'lmdb'], 2, /redb, rocksdb/],
+    [['convert', `${path}-0`, `${path}-2`], 1, /NOT_FOUND/],
   ]
   for (const [args, status, message] of cases) {
     const result = await run(...args)

@@ -5,7 +5,7 @@ import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { open } from 'asteroid-db'
-import { database, place, random, rejects, vectors } from './lib/helpers.mjs'
+import { database, place, random, rejects, testOnStores, vectors } from './lib/helpers.mjs'
 
 const good = [1, 2, 3, 4]
 
@@ -26,8 +26,8 @@ test('a signal that has already fired', async (t) => {
   assert.equal(await db.count(), 0)
 })
 
-test('aborting an insertMany: at once, nothing kept, the database goes on', async (t) => {
-  const db = await database(t, { dim: 128 }, place(t))
+testOnStores('aborting an insertMany: at once, nothing kept, the database goes on', async (t, storage) => {
+  const db = await database(t, { dim: 128, storage }, place(t))
   const data = vectors(random(t), 20_000, 128)
   await db.insert('before', data.subarray(0, 128))
   for (const delay of [0, 5, 150]) {
@@ -198,12 +198,12 @@ test('worker threads have databases of their own', async (t) => {
   assert.deepEqual(await Promise.all(counts), [1100, 1100, 1100])
 })
 
-test('a worker that is terminated in the middle of its work lets go of the database', async (t) => {
+testOnStores('a worker terminated in the middle of its work lets go of the database', async (t, storage) => {
   for (let round = 0; round < 5; round++) {
     const path = place(t)
     const w = worker(
       path,
-      `const db = await open(path, { dim: 64 })
+      `const db = await open(path, { dim: 64, storage: '${storage}' })
        await db.insertMany({ vectors: Float32Array.from({ length: 64 * 300 }, Math.random) })
        db.insertMany({ vectors: Float32Array.from({ length: 64 * 20000 }, Math.random) }, { onProgress: noop }).catch(noop)
        for (let i = 0; i < 100; i++) db.insert('s' + i, new Float32Array(64).fill(i + 1)).catch(noop)

@@ -5,7 +5,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import test from 'node:test'
 import { AsteroidDB, open } from 'asteroid-db'
-import { database, place, rejects, runs } from './lib/helpers.mjs'
+import { database, place, rejects, runs, testOnStores } from './lib/helpers.mjs'
 
 const good = [1, 2, 3, 4]
 const cyclic = { a: { b: [0] } }
@@ -354,7 +354,7 @@ test('a directory without permission', async (t) => {
   assert.ok(out.includes(path), out)
 })
 
-test('a full disk refuses the write whole, and the database goes on', async (t) => {
+testOnStores('a full disk refuses the write whole, and the database goes on', async (t, storage) => {
   let disk
   // Before the hook that removes the directory: hooks run in the order they were given.
   t.after(() => spawnSync('umount', ['-l', disk]))
@@ -364,7 +364,7 @@ test('a full disk refuses the write whole, and the database goes on', async (t) 
   if (mounted.status !== 0) return t.skip('needs the right to mount a small tmpfs')
   const dim = 256
   const block = new Float32Array(1000 * dim).map((_, i) => Math.sin(i))
-  const db = await open(path, { dim, cacheBytes: 8 << 20 })
+  const db = await open(path, { dim, cacheBytes: 8 << 20, storage })
   const kept = []
   let refused
   for (let round = 0; round < 100 && !refused; round++) {

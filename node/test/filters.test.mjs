@@ -1,7 +1,7 @@
 // Filters through the facade: what they find, what explain tells, what is refused.
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { database, place, rejects } from './lib/helpers.mjs'
+import { database, place, rejects, testOnStores } from './lib/helpers.mjs'
 
 async function films(t, options, path) {
   const db = await database(t, options, path)
@@ -65,9 +65,9 @@ test('deleteWhere removes what matches, and only that', async (t) => {
   assert.deepEqual((await db.check()).problems, [])
 })
 
-test('indexed paths are chosen at open and kept', async (t) => {
+testOnStores('indexed paths are chosen at open and kept', async (t, storage) => {
   const path = place(t)
-  let db = await films(t, { indexes: { include: ['year'] } }, path)
+  let db = await films(t, { storage, indexes: { include: ['year'] } }, path)
   const undecided = async (filter) =>
     (await db.search([0, 0, 0, 0], { filter, explain: true })).explain.undecided
   assert.equal(await undecided({ year: 1950 }), 0)

@@ -5,20 +5,20 @@ import { resolve } from 'node:path'
 import test from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { AsteroidDB, AsteroidError, open } from 'asteroid-db'
-import { database, place, program, rejects, runs } from './lib/helpers.mjs'
+import { database, place, program, rejects, runs, STORES, testOnStores } from './lib/helpers.mjs'
 
 const good = [1, 2, 3, 4]
 
-test('properties and reopening', async (t) => {
+testOnStores('properties and reopening', async (t, storage) => {
   const path = place(t)
-  const db = await open(path, { dim: 4, metric: 'cosine' })
+  const db = await open(path, { dim: 4, metric: 'cosine', storage })
   assert.ok(db instanceof AsteroidDB)
   assert.deepEqual([db.dim, db.metric, db.path, db.closed], [4, 'cosine', resolve(path), false])
   await db.insert(1, good, { a: 1 })
   await db.close()
   assert.equal(db.closed, true)
   const again = await database(t, { dim: undefined }, pathToFileURL(path))
-  assert.deepEqual([again.dim, again.metric], [4, 'cosine'])
+  assert.deepEqual([again.dim, again.metric, (await again.stats()).storage], [4, 'cosine', storage])
   assert.deepEqual(await again.get(1), { id: 1, vector: Float32Array.from(good), payload: { a: 1 } })
 })
 
@@ -70,9 +70,9 @@ test('after close every call rejects with CLOSED, and closing again is fine', as
   )
 })
 
-test('calls made before close complete', async (t) => {
+testOnStores('calls made before close complete', async (t, storage) => {
   const path = place(t)
-  const db = await open(path, { dim: 4 })
+  const db = await open(path, { dim: 4, storage })
   const large = new Float32Array(4 * 5000).fill(1).map((x, i) => x + i / 1000)
   const calls = [
     db.insertMany({ vectors: large, payloads: Array.from({ length: 5000 }, (_, i) => ({ i })) }),
@@ -103,28 +103,31 @@ test('writes take effect in the order of their calls', async (t) => {
   assert.equal(await db.count(), 99)
 })
 
-test("durability 'sync': many writes at once share their syncs, and each still answers for itself", async (t) => {
-  const path = place(t)
-  const db = await open(path, { dim: 4, durability: 'sync' })
-  const writes = Array.from({ length: 500 }, (_, i) => db.insert(i % 400, [i + 1, 2, 3, 4]))
-  const outcomes = await Promise.allSettled(writes)
-  const refused = outcomes.flatMap(({ status }, i) => (status === 'rejected' ? [i] : []))
-  assert.deepEqual(
-    refused,
-    Array.from({ length: 100 }, (_, i) => 400 + i),
-  )
-  assert.equal(outcomes[400].reason.code, 'ID_EXISTS')
-  const mixed = [db.delete(0), db.flush(), db.insertMany({ vectors: [good] }), db.delete(0), db.close()]
-  assert.deepEqual(await Promise.all(mixed.slice(0, 2)), [true, undefined])
-  assert.equal(await mixed[3], false)
-  await mixed[4]
-  const again = await database(t, { dim: undefined, durability: 'sync' }, path)
-  assert.equal(await again.count(), 400)
-})
+testOnStores(
+  "durability 'sync': many writes at once share their syncs, and each still answers for itself",
+  async (t, storage) => {
+    const path = place(t)
+    const db = await open(path, { dim: 4, durability: 'sync', storage })
+    const writes = Array.from({ length: 500 }, (_, i) => db.insert(i % 400, [i + 1, 2, 3, 4]))
+    const outcomes = await Promise.allSettled(writes)
+    const refused = outcomes.flatMap(({ status }, i) => (status === 'rejected' ? [i] : []))
+    assert.deepEqual(
+      refused,
+      Array.from({ length: 100 }, (_, i) => 400 + i),
+    )
+    assert.equal(outcomes[400].reason.code, 'ID_EXISTS')
+    const mixed = [db.delete(0), db.flush(), db.insertMany({ vectors: [good] }), db.delete(0), db.close()]
+    assert.deepEqual(await Promise.all(mixed.slice(0, 2)), [true, undefined])
+    assert.equal(await mixed[3], false)
+    await mixed[4]
+    const again = await database(t, { dim: undefined, durability: 'sync' }, path)
+    assert.equal(await again.count(), 400)
+  },
+)
 
-test('LOCKED in the same process and in another, free after close', async (t) => {
+testOnStores('LOCKED in the same process and in another, free after close', async (t, storage) => {
   const path = place(t)
-  const db = await open(path, { dim: 4 })
+  const db = await open(path, { dim: 4, storage })
   await rejects('LOCKED', () => open(path))
   await rejects('LOCKED', () => open(path, { readOnly: true }))
   await rejects('LOCKED', () => open(path, { dim: 4, reinit: true }))
@@ -147,20 +150,33 @@ test('CONFIG_MISMATCH names both values', async (t) => {
   await (await open(path, { dim: 4, metric: 'cosine', m: 8, seed: 9n, efConstruction: 50 })).close()
 })
 
-test('reinit starts fresh, with another dimension if asked', async (t) => {
+testOnStores('opened as another store, a database says so and names the converter', async (t, storage) => {
   const path = place(t)
-  const db = await open(path, { dim: 4 })
+  await (await open(path, { dim: 4, storage })).close()
+  for (const other of STORES.filter((each) => each !== storage)) {
+    const message = new RegExp(`storage '${storage}'.*'${other}'.*asteroid-db convert`)
+    await rejects('CONFIG_MISMATCH', () => open(path, { storage: other }), message)
+    await rejects('CONFIG_MISMATCH', () => open(path, { storage: other, readOnly: true }), message)
+  }
+  const db = await database(t, { storage }, path)
+  assert.equal((await db.stats()).storage, storage)
+})
+
+testOnStores('reinit starts fresh, with another dimension if asked', async (t, storage) => {
+  const path = place(t)
+  const db = await open(path, { dim: 4, storage })
   await db.insert(1, good)
   await db.close()
-  const again = await database(t, { dim: 2, reinit: true }, path)
+  const again = await database(t, { dim: 2, reinit: true, storage }, path)
   assert.equal(again.dim, 2)
+  assert.equal((await again.stats()).storage, storage)
   assert.equal(await again.count(), 0)
 })
 
-test('readOnly reads and refuses writes', async (t) => {
+testOnStores('readOnly reads and refuses writes', async (t, storage) => {
   const path = place(t)
   await rejects('NOT_FOUND', () => open(path, { readOnly: true }))
-  const db = await open(path, { dim: 4 })
+  const db = await open(path, { dim: 4, storage })
   await db.insert(1, good, { a: 1 })
   await db.close()
   const reader = await open(path, { readOnly: true })
@@ -180,15 +196,15 @@ test('readOnly reads and refuses writes', async (t) => {
   assert.equal(await reader.count(), 1)
 })
 
-test('exit without close: clean, at once, nothing lost', async (t) => {
+testOnStores('exit without close: clean, at once, nothing lost', async (t, storage) => {
   const path = place(t)
   const out = await runs(
     path,
-    `const db = await open(path, { dim: 4 })
+    `const db = await open(path, { dim: 4, storage })
      await db.insertMany({ vectors: new Float32Array(4000).fill(1), payloads: Array(1000).fill({ a: 1 }) })
      await db.insert('last', [1, 2, 3, 4])
      console.log('done')`,
-    { timeoutMs: 20_000 },
+    { storage, timeoutMs: 20_000 },
   )
   assert.equal(out, 'done')
   const db = await database(t, {}, path)
@@ -196,25 +212,31 @@ test('exit without close: clean, at once, nothing lost', async (t) => {
   assert.deepEqual((await db.get('last')).vector, Float32Array.from(good))
 })
 
-test('pending work keeps the process alive', async (t) => {
+testOnStores('pending work keeps the process alive', async (t, storage) => {
   const path = place(t)
   const out = await runs(
     path,
-    `open(path, { dim: 4 }).then((db) => {
+    `open(path, { dim: 4, storage }).then((db) => {
        for (let i = 0; i < 200; i++) db.insert(i, [i, 2, 3, 4])
        db.insertMany({ vectors: new Float32Array(4000).fill(1) }).then(({ count }) => console.log('stored', count))
      })`,
+    { storage },
   )
   assert.equal(out, 'stored 1000')
   assert.equal(await (await database(t, {}, path)).count(), 1200)
 })
 
-for (const how of ['process.exit(0)', 'process.reallyExit(0)', 'process.kill(process.pid, "SIGTERM")']) {
-  test(`${how} in the middle of everything`, async (t) => {
+for (const how of [
+  'process.exit(0)',
+  'process.reallyExit(0)',
+  'process.kill(process.pid, "SIGTERM")',
+  'process.kill(process.pid, "SIGKILL")',
+]) {
+  testOnStores(`${how} in the middle of everything`, async (t, storage) => {
     const path = place(t)
     const { code, signal, out, err } = await program(
       path,
-      `const db = await open(path, { dim: 64 })
+      `const db = await open(path, { dim: 64, storage })
        await db.insertMany({ vectors: Float32Array.from({ length: 64 * 500 }, Math.random) })
        const noop = () => {}
        for (let i = 0; i < 50; i++) db.insert('s' + i, new Float32Array(64).fill(i + 1)).catch(noop)
@@ -224,20 +246,22 @@ for (const how of ['process.exit(0)', 'process.reallyExit(0)', 'process.kill(pro
        for (let i = 0; i < 50; i++) db.search(new Float32Array(64).fill(1)).catch(noop)
        open(path + '-2', { dim: 8 }).catch(noop)
        setTimeout(() => { ${how} }, 100)`,
+      { storage },
     )
-    assert.ok(how.includes('SIGTERM') ? signal === 'SIGTERM' : code === 0, `${code} ${signal}\n${out}${err}`)
+    const ended = /SIG[A-Z]+/.exec(how)?.[0] ?? 0
+    assert.equal(signal ?? code, ended, `${code} ${signal}\n${out}${err}`)
     assert.equal(err, '')
     const db = await database(t, { dim: undefined }, path)
     assert.ok((await db.count()) >= 500)
   })
 }
 
-test('a handle that is dropped without close lets go of its lock', async (t) => {
+testOnStores('a handle that is dropped without close lets go of its lock', async (t, storage) => {
   const path = place(t)
   const out = await runs(
     path,
     `await (async () => {
-       const db = await open(path, { dim: 4 })
+       const db = await open(path, { dim: 4, storage })
        db.insert(1, [1, 2, 3, 4])
      })()
      for (let i = 0; i < 200; i++) {
@@ -246,7 +270,7 @@ test('a handle that is dropped without close lets go of its lock', async (t) => 
        const db = await open(path).catch((error) => { if (error.code !== 'LOCKED') throw error })
        if (db) { console.log('rows', await db.count()); process.exit(0) }
      }`,
-    { args: ['--expose-gc'] },
+    { args: ['--expose-gc'], storage },
   )
   assert.equal(out, 'rows 1')
 })
@@ -278,15 +302,15 @@ test('CommonJS and ESM share one set of classes', async () => {
   const cjs = require('asteroid-db')
   assert.equal(cjs.AsteroidError, AsteroidError)
   assert.equal(cjs.AsteroidDB, AsteroidDB)
-  assert.deepEqual(Object.keys(cjs).sort(), ['AsteroidDB', 'AsteroidError', 'open'])
+  assert.deepEqual(Object.keys(cjs).sort(), ['AsteroidDB', 'AsteroidError', 'convert', 'open'])
   const db = await cjs.open(':memory:', { dim: 4 })
   assert.ok(db instanceof AsteroidDB)
   await db.close()
 })
 
-test('a scan that is left open does not hold the database after close', async (t) => {
+testOnStores('a scan that is left open does not hold the database after close', async (t, storage) => {
   const path = place(t)
-  const db = await open(path, { dim: 4 })
+  const db = await open(path, { dim: 4, storage })
   await db.insertMany({ vectors: new Float32Array(400).fill(1) })
   const scan = db.scan({ batchSize: 10 })
   assert.equal((await scan.next()).value.id, 0)

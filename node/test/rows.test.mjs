@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { runInNewContext } from 'node:vm'
-import { database, place, random, rejects, vectors } from './lib/helpers.mjs'
+import { database, place, random, rejects, testOnStores, vectors } from './lib/helpers.mjs'
 
 const byDistance = (query, rows) =>
   rows
@@ -359,14 +359,14 @@ test('a scan of a closed database ends with CLOSED', async (t) => {
   })
 })
 
-test('stats and check', async (t) => {
-  const db = await database(t, {}, place(t))
+testOnStores('stats and check', async (t, storage) => {
+  const db = await database(t, { storage }, place(t))
   await db.insertMany({ vectors: vectors(random(t), 100, 4) })
   await db.delete(5)
   await db.flush()
   const stats = await db.stats()
   assert.equal(stats.rows, 99)
-  assert.equal(stats.storage, 'redb')
+  assert.equal(stats.storage, storage)
   assert.equal(stats.cacheBytes, 256 << 20)
   for (const [name, figure] of Object.entries(stats)) {
     if (name !== 'storage') assert.ok(Number.isSafeInteger(figure) && figure >= 0, name)

@@ -77,9 +77,23 @@ export async function installPackages(options) {
   return true
 }
 
-/** Builds the addon in release mode; cargo decides whether there is anything to do. */
-export function buildAddon(options) {
-  return run(process.execPath, ['scripts/build-addon.mjs'], options)
+/**
+ * Builds the addon in release mode; cargo decides whether there is anything to do. `rocksdb` is `always` (compiled
+ * first where no earlier build kept it) or `kept` (left out where none did).
+ */
+export function buildAddon({ rocksdb = 'always', ...options } = {}) {
+  return run(process.execPath, ['scripts/build-addon.mjs', '--rocksdb', rocksdb], options)
+}
+
+/**
+ * The variables that have cargo link RocksDB, with what was said on the way: `compiled` or `kept` among it. Compiles its
+ * C++ where no earlier call kept it, which takes long; `ifKept` then gives no variables instead.
+ */
+export async function rocksdb({ ifKept = false, ...options } = {}) {
+  const said = await run('bash', ['scripts/rocksdb.sh', ...(ifKept ? ['--if-kept'] : [])], options)
+  const exports = [...said.matchAll(/^export (\w+)='(.*)'$/gm)]
+  const variables = Object.fromEntries(exports.map(([, name, value]) => [name, value]))
+  return { variables, said: said.replace(/^export .*\n/gm, '') }
 }
 
 /** Builds what browsers get where it is missing or older than what it is made of. */
@@ -113,8 +127,8 @@ export function readJson(path) {
 
 /**
  * Runs a program to its end with nothing on its standard input. Resolves to its output; rejects, with the output
- * in the error, where it fails. `echo` shows the output as it comes; `quietMs` holds it back for so long, so that a
- * program with nothing to do says nothing.
+ * in the error, where it fails. `echo` shows the output as it comes, or with 'errors' only what goes to standard error;
+ * `quietMs` holds it back for so long, so that a program with nothing to do says nothing.
  */
 export function run(program, args, { cwd = root, env, echo = true, quietMs = 0, timeoutMs } = {}) {
   return new Promise((resolve, reject) => {
@@ -134,7 +148,7 @@ export function run(program, args, { cwd = root, env, echo = true, quietMs = 0, 
     }, quietMs)
     const take = (stream) => (chunk) => {
       output += chunk
-      if (showing) stream.write(chunk)
+      if (showing && (echo !== 'errors' || stream === process.stderr)) stream.write(chunk)
     }
     child.stdout.setEncoding('utf8').on('data', take(process.stdout))
     child.stderr.setEncoding('utf8').on('data', take(process.stderr))

@@ -1,13 +1,18 @@
 //! Bulk builds through the facade: equal at any thread count, whole or nothing after any crash, as good a base as inserts.
 
 use crate::kv::{Entries, dump};
+use crate::model_on_disk::{Home, OnDisk, Opened};
+#[cfg(target_os = "linux")]
+use asteroid_core::StoreKind;
 use asteroid_core::bytes::{Bytes, MemBytes};
 use asteroid_core::kv::{Kv, MemKv};
 use asteroid_core::{
-    BulkPhase, Code, Config, Control, Id, Include, Index, Metric, Mode, Options, Pool, Result, Rows,
-    SearchParams, Serial, Stores,
+    BulkPhase, Code, Config, Control, Durability, Id, Include, Index, Metric, Mode, Options, Pool, Result,
+    Rows, SearchParams, Serial, Stores,
 };
 use asteroid_native_storage::RedbKv;
+#[cfg(target_os = "linux")]
+use asteroid_tests::over_stores;
 use asteroid_tests::rng::{Rng, seed};
 use asteroid_tests::sim::SimDisk;
 use std::collections::BTreeSet;
@@ -266,18 +271,29 @@ fn aborted_in_any_step_the_database_is_empty_and_takes_the_next_build() {
     }
 }
 
-fn on_disk(disk: &SimDisk) -> Result<Index> {
+fn on_disk(home: Home, disk: &SimDisk) -> Result<Opened> {
+    let config = Config::new(DIM, Metric::L2);
+    if home != Home::Bytes {
+        return OnDisk { home, config, durability: Durability::Buffered, policy: None }.open(disk);
+    }
     let stores = Stores {
         kv: Arc::new(RedbKv::open(disk.open("graph.redb"), 1 << 20, false)?),
         vectors: disk.open("vectors"),
         journal: disk.open("journal"),
     };
-    Index::open(stores, Config::new(DIM, Metric::L2), Options::default())
+    Index::open(stores, config, Options::default()).map(Opened::Bytes)
 }
 
 /// Opens what a crash left: nothing, or all `rows`. Either must be sound and take what comes next.
-fn recovered(disk: &SimDisk, vectors: &[f32], must: Option<bool>, thorough: bool, what: &str) -> bool {
-    let index = on_disk(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+fn recovered(
+    home: Home,
+    disk: &SimDisk,
+    vectors: &[f32],
+    must: Option<bool>,
+    thorough: bool,
+    what: &str,
+) -> bool {
+    let index = on_disk(home, disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     let rows = (vectors.len() / DIM as usize) as u64;
     let whole = index.count().unwrap() > 0;
     assert!(must.is_none_or(|must| must == whole), "{what}: whole is {whole}");
@@ -301,8 +317,8 @@ fn recovered(disk: &SimDisk, vectors: &[f32], must: Option<bool>, thorough: bool
 }
 
 /// A build on a disk: the operations before it began and when it had returned.
-fn built_on(disk: &SimDisk, vectors: &[f32]) -> (usize, usize) {
-    let index = on_disk(disk).unwrap();
+fn built_on(home: Home, disk: &SimDisk, vectors: &[f32]) -> (usize, usize) {
+    let index = on_disk(home, disk).unwrap();
     let before = disk.ops();
     build(&index, plain(vectors), 2).unwrap();
     let after = disk.ops();
@@ -312,12 +328,21 @@ fn built_on(disk: &SimDisk, vectors: &[f32]) -> (usize, usize) {
 
 #[test]
 fn a_crash_at_any_moment_leaves_an_empty_database_or_the_whole_one() {
-    let seed = seed();
     // The larger one takes several batches of the store, and its cuts are sampled.
-    for (rows, cuts) in [(700, usize::MAX), (36_000, 40)] {
+    crash_at_any_moment(Home::Bytes, &[(700, usize::MAX), (36_000, 40)]);
+}
+
+#[cfg(target_os = "linux")]
+fn a_crash_at_any_system_call_leaves_an_empty_database_or_the_whole_one(store: StoreKind) {
+    crash_at_any_moment(Home::Files(store), &[(700, 60), (12_000, 8)]);
+}
+
+fn crash_at_any_moment(home: Home, sizes: &[(usize, usize)]) {
+    let seed = seed();
+    for &(rows, cuts) in sizes {
         let vectors = numbers(seed, rows * DIM as usize);
         let disk = SimDisk::new();
-        let (before, after) = built_on(&disk, &vectors);
+        let (before, after) = built_on(home, &disk, &vectors);
         let stride = ((disk.ops() - before) / cuts).max(1);
         let (mut empty, mut whole) = (0, 0);
         for (i, n) in (before..=disk.ops()).step_by(stride).chain([after, disk.ops()]).enumerate() {
@@ -325,8 +350,9 @@ fn a_crash_at_any_moment_leaves_an_empty_database_or_the_whole_one() {
             let thorough = rows < 1000 || i % 8 == 0;
             let what = |kind: &str| format!("{rows} rows, {kind} at {n} ({})", disk.describe(n));
             let mut count = |found: bool| if found { whole += 1 } else { empty += 1 };
-            count(recovered(&disk.after_kill(n), &vectors, must, thorough, &what("kill")));
+            count(recovered(home, &disk.after_kill(n), &vectors, must, thorough, &what("kill")));
             count(recovered(
+                home,
                 &disk.after_kill_inside(n, seed),
                 &vectors,
                 must,
@@ -335,29 +361,44 @@ fn a_crash_at_any_moment_leaves_an_empty_database_or_the_whole_one() {
             ));
             for pick in 0..2 {
                 let cut = disk.after_power_cut(n, seed.wrapping_add(pick));
-                count(recovered(&cut, &vectors, must, thorough, &what("power cut")));
+                count(recovered(home, &cut, &vectors, must, thorough, &what("power cut")));
             }
         }
-        println!("{rows} rows, {} operations: {empty} empty, {whole} whole", disk.ops());
+        println!("{home:?}: {rows} rows, {} operations: {empty} empty, {whole} whole", disk.ops());
         assert!(empty > 0 && whole > 0);
     }
 }
 
 #[test]
 fn a_failing_disk_gives_its_error_and_leaves_an_empty_database() {
+    fail_at_any_moment(Home::Bytes, &[(700, usize::MAX), (36_000, 12)]);
+}
+
+#[cfg(target_os = "linux")]
+fn a_failing_system_call_gives_its_error_and_leaves_an_empty_database(store: StoreKind) {
+    fail_at_any_moment(Home::Files(store), &[(700, 8)]);
+}
+
+#[cfg(target_os = "linux")]
+over_stores!(
+    a_crash_at_any_system_call_leaves_an_empty_database_or_the_whole_one,
+    a_failing_system_call_gives_its_error_and_leaves_an_empty_database,
+);
+
+fn fail_at_any_moment(home: Home, sizes: &[(usize, usize)]) {
     let seed = seed();
-    for (rows, runs) in [(700, usize::MAX), (36_000, 12)] {
+    for &(rows, runs) in sizes {
         let vectors = numbers(seed, rows * DIM as usize);
         let whole = SimDisk::new();
-        let (before, after) = built_on(&whole, &vectors);
+        let (before, after) = built_on(home, &whole, &vectors);
         // From here on all rows are there, and what can still fail is making sure of it.
-        let is_whole = |n: &usize| on_disk(&whole.after_kill(*n)).unwrap().count().unwrap() > 0;
+        let is_whole = |n: &usize| on_disk(home, &whole.after_kill(*n)).unwrap().count().unwrap() > 0;
         let commit = (before..=after).rev().take_while(is_whole).last().unwrap();
         let mut failed = 0;
         for n in (before..after).step_by(((after - before) / runs).max(1)) {
             for (code, once) in [(Code::StorageFull, false), (Code::Io, true)] {
                 let disk = SimDisk::new();
-                let index = on_disk(&disk).unwrap();
+                let index = on_disk(home, &disk).unwrap();
                 disk.fail_at(n, code, once);
                 let what = format!("{rows} rows, operation {n} ({}) fails with {code:?}", whole.describe(n));
                 let Err(error) = build(&index, plain(&vectors), 1) else { continue };
@@ -372,14 +413,16 @@ fn a_failing_disk_gives_its_error_and_leaves_an_empty_database() {
                         assert_eq!(error.code(), Code::Poisoned, "{what}: {error}");
                         let at = disk.ops();
                         drop(index);
-                        let must = (n + 1 < commit).then_some(false);
-                        recovered(&disk.after_kill(at), &vectors, must, true, &what);
-                        recovered(&disk.after_power_cut(at, seed), &vectors, must, true, &what);
+                        // RocksDB's own threads do not count alike twice.
+                        let alike = home == Home::Bytes;
+                        let must = (alike && n + 1 < commit).then_some(false);
+                        recovered(home, &disk.after_kill(at), &vectors, must, true, &what);
+                        recovered(home, &disk.after_power_cut(at, seed), &vectors, must, true, &what);
                     }
                 }
             }
         }
-        println!("{rows} rows: {failed} failed builds");
+        println!("{home:?}: {rows} rows, {failed} failed builds");
         assert!(failed > 0);
     }
 }

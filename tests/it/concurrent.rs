@@ -5,10 +5,11 @@
 
 use asteroid_core::{
     Code, Control, Id, Index, LinkPolicy, Metric, Mode, OpenRequest, Options, Row, Rows, SearchParams,
-    VectorStorage,
+    StoreKind, VectorStorage,
 };
 use asteroid_native_storage::{Database, Place, open, open_memory};
 use asteroid_tests::model::{ALL, assert_sound};
+use asteroid_tests::over_stores;
 use asteroid_tests::pool::Threads;
 use asteroid_tests::rng::{Rng, seed};
 use std::collections::{BTreeMap, HashSet};
@@ -247,13 +248,19 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-fn request(storage: VectorStorage, m_max0: u32, link_policy: Option<LinkPolicy>) -> OpenRequest {
+fn request(
+    store: StoreKind,
+    storage: VectorStorage,
+    m_max0: u32,
+    link_policy: Option<LinkPolicy>,
+) -> OpenRequest {
     OpenRequest {
         dim: Some(DIM as u32),
         metric: Some(Metric::L2),
         m_max0: Some(m_max0),
         ef_construction: Some(40),
         vector_storage: Some(storage),
+        store: Some(store),
         options: Options {
             cache_bytes: 4 << 20,
             paged_max_cached_pages: Some(1),
@@ -266,33 +273,44 @@ fn request(storage: VectorStorage, m_max0: u32, link_policy: Option<LinkPolicy>)
 
 #[test]
 fn readers_see_committed_states_only_in_memory() {
-    race(&open_memory(&request(VectorStorage::Paged, 32, None)).unwrap(), "memory");
+    race(&open_memory(&request(StoreKind::Memory, VectorStorage::Paged, 32, None)).unwrap(), "memory");
 }
 
-#[test]
-fn readers_see_committed_states_only_in_paged_files_with_tiny_caches() {
+fn readers_see_committed_states_only_in_paged_files_with_tiny_caches(store: StoreKind) {
     let dir = tempfile::tempdir().unwrap();
     let place = Place { dir: dir.path().join("db"), vector_file: None };
     // Room for 512 lists: they come and go all the time, and checkpoints are frequent.
-    race(&open(&place, &request(VectorStorage::Paged, 512, Some(LinkPolicy::Lazy))).unwrap(), "paged files");
+    race(
+        &open(&place, &request(store, VectorStorage::Paged, 512, Some(LinkPolicy::Lazy))).unwrap(),
+        &format!("paged files, {store:?}"),
+    );
 }
 
-#[test]
-fn readers_see_committed_states_only_in_mapped_files() {
+fn readers_see_committed_states_only_in_mapped_files(store: StoreKind) {
     let dir = tempfile::tempdir().unwrap();
     let place = Place { dir: dir.path().join("db"), vector_file: None };
-    race(&open(&place, &request(VectorStorage::Flat, 512, None)).unwrap(), "mapped files");
+    race(
+        &open(&place, &request(store, VectorStorage::Flat, 512, None)).unwrap(),
+        &format!("mapped files, {store:?}"),
+    );
 }
 
-#[test]
-fn writers_take_turns_and_closing_ends_all_calls() {
+over_stores!(
+    readers_see_committed_states_only_in_paged_files_with_tiny_caches,
+    readers_see_committed_states_only_in_mapped_files,
+    writers_take_turns_and_closing_ends_all_calls,
+);
+
+fn writers_take_turns_and_closing_ends_all_calls(store: StoreKind) {
     let dir = tempfile::tempdir().unwrap();
     let place = Place { dir: dir.path().join("db"), vector_file: None };
     for durability in [asteroid_core::Durability::Buffered, asteroid_core::Durability::Sync] {
         let options = Options { durability, ..Options::default() };
-        let database =
-            open(&place, &OpenRequest { options, reinit: true, ..request(VectorStorage::Paged, 32, None) })
-                .unwrap();
+        let database = open(
+            &place,
+            &OpenRequest { options, reinit: true, ..request(store, VectorStorage::Paged, 32, None) },
+        )
+        .unwrap();
         let index = &database.index;
         let refused = AtomicU64::new(0);
         std::thread::scope(|scope| {

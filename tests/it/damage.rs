@@ -3,10 +3,12 @@
 use asteroid_core::bytes::{Bytes, MemBytes};
 use asteroid_core::{
     Code, Config, Control, Hit, Index, Manifest, Metric, Mode, OpenRequest, Options, Result, SearchParams,
-    Stores, VectorStorage,
+    StoreKind, Stores, VectorStorage,
 };
 use asteroid_native_storage::{CowBytes, Place, RedbKv, open};
+use asteroid_tests::files::{contents, copy_settled, quick_dir, remove};
 use asteroid_tests::model::{ALL, Model, model_of, read_all, run};
+use asteroid_tests::over_stores;
 use asteroid_tests::pool::Threads;
 use asteroid_tests::quiet::{panics, quiet, said};
 use asteroid_tests::rng::{Rng, seed};
@@ -17,27 +19,36 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const FILES: [&str; 4] = ["manifest", "graph.redb", "vectors", "journal"];
+/// What the files of a database are, by how their names begin.
+const PARTS: [&str; 4] = ["manifest", "graph", "vectors", "journal"];
 const BLOCK: u64 = 4096;
 
 /// A database as its files, and what it must answer.
 struct Image {
     name: &'static str,
     config: Config,
-    files: [Arc<MemBytes>; 4],
+    files: Vec<File>,
     /// The directory with the same files, for those that are opened from there.
     dir: Option<tempfile::TempDir>,
-    /// How much of each file holds something.
-    used: [u64; 4],
     model: Model,
     /// Fingerprints of every state it went through.
     states: Vec<u64>,
     answers: Vec<(Vec<f32>, Vec<Hit>)>,
 }
 
+struct File {
+    name: String,
+    /// Index into [`PARTS`].
+    part: usize,
+    bytes: Arc<MemBytes>,
+    /// How much of it holds something.
+    used: u64,
+}
+
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
+    store: StoreKind,
     storage: VectorStorage,
     /// Closed properly, or left as a killed process leaves it.
     closed: bool,
@@ -53,12 +64,13 @@ impl Image {
     fn make(kind: Kind, seed: u64) -> Image {
         let shape = Shape { dim: 40, metric: Metric::L2, rows: 200, most: 120, wrong: 0 };
         let mut rng = Rng::new(seed);
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         let place = Place { dir: dir.path().join("db"), vector_file: None };
         let request = OpenRequest {
             dim: Some(shape.dim as u32),
             metric: Some(shape.metric),
             vector_storage: Some(kind.storage),
+            store: Some(kind.store),
             options: options(),
             ..OpenRequest::default()
         };
@@ -102,24 +114,27 @@ impl Image {
         if kind.closed {
             drop(database);
         } else {
-            fs::create_dir(dir.path().join("copy")).unwrap();
-            for name in FILES {
-                fs::copy(place.dir.join(name), dir.path().join("copy").join(name)).unwrap();
-            }
+            let copy = dir.path().join("copy");
+            copy_settled(&place.dir, &copy);
             drop(database);
-            for name in FILES {
-                fs::copy(dir.path().join("copy").join(name), place.dir.join(name)).unwrap();
+            remove(&place.dir);
+            fs::rename(&copy, &place.dir).unwrap();
+        }
+        let found = contents(&place.dir).into_iter().filter_map(|(path, bytes)| {
+            let (name, bytes) = (path.to_str().unwrap().to_owned(), bytes?);
+            let part = PARTS.iter().position(|part| name.starts_with(part))?;
+            let mut used = bytes.len() as u64;
+            if kind.storage == VectorStorage::Flat && part == 2 {
+                used = BLOCK + (stats.rows + stats.tombstones) * row_bytes;
             }
-        }
-        let files = FILES.map(|name| Arc::new(MemBytes::new(fs::read(place.dir.join(name)).unwrap())));
-        let mut used = files.each_ref().map(|file| file.len().unwrap());
-        if kind.storage == VectorStorage::Flat {
-            used[2] = BLOCK + (stats.rows + stats.tombstones) * row_bytes;
-        }
+            Some(File { name, part, bytes: Arc::new(MemBytes::new(bytes)), used })
+        });
+        let files: Vec<File> = found.filter(|file| file.used > 0).collect();
         let config = Config { vector_storage: kind.storage, ..Config::new(shape.dim as u32, shape.metric) };
         let dir = kind.mapped.then_some(dir);
-        println!("{}: {} rows, {} dead, files of {used:?} bytes", kind.name, stats.rows, stats.tombstones);
-        Image { name: kind.name, config, files, dir, used, model, states, answers }
+        let sizes: Vec<_> = files.iter().map(|file| (&file.name, file.used)).collect();
+        println!("{}: {} rows, {} dead, {sizes:?}", kind.name, stats.rows, stats.tombstones);
+        Image { name: kind.name, config, files, dir, model, states, answers }
     }
 
     fn place(&self) -> Option<Place> {
@@ -143,13 +158,16 @@ enum Damage {
 impl Damage {
     fn draw(rng: &mut Rng, image: &Image, number: usize) -> (usize, Damage) {
         let file = loop {
-            let file = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3][rng.below(11) as usize];
+            let part = [0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3][rng.below(11) as usize];
+            let of_part = (0..image.files.len()).filter(|&file| image.files[file].part == part);
+            let of_part: Vec<usize> = of_part.collect();
+            let file = of_part[rng.below(of_part.len() as u64) as usize];
             // A manifest is soon tried out, and so is the journal of a closed database.
-            if image.used[file] > 100 || rng.chance(20) {
+            if image.files[file].used > 100 || rng.chance(20) {
                 break file;
             }
         };
-        let used = image.used[file];
+        let used = image.files[file].used;
         let blocks = used / BLOCK;
         let damage = match number % 20 {
             0 => Damage::Cut {
@@ -188,14 +206,15 @@ impl Damage {
 }
 
 fn open_in_memory(image: &Image, file: usize, damage: &Damage) -> Result<Index> {
-    let mut files = Vec::new();
-    for (i, base) in image.files.iter().enumerate() {
-        let over = CowBytes::new(base.clone())?;
+    let mut files = [const { None }; 4];
+    for (i, whole) in image.files.iter().enumerate() {
+        let over = CowBytes::new(whole.bytes.clone())?;
         if i == file {
             damage.apply(&over)?;
         }
-        files.push(Arc::new(over));
+        files[whole.part] = Some(Arc::new(over));
     }
+    let files = files.map(|file| file.expect("redb keeps one file for each part"));
     // As the opener of directories does it.
     let mut manifest = vec![0; files[0].len()? as usize];
     files[0].read_at(0, &mut manifest)?;
@@ -210,9 +229,9 @@ fn open_in_memory(image: &Image, file: usize, damage: &Damage) -> Result<Index> 
 #[derive(Default, Debug)]
 struct Count {
     trials: usize,
-    /// Refused, per file.
+    /// Refused, per part.
     refused: [usize; 4],
-    /// Answered rightly, per file.
+    /// Answered rightly, per part.
     right: [usize; 4],
     /// Of those, how many the structural check complained about.
     noticed: usize,
@@ -268,14 +287,15 @@ fn damage_all(kind: Kind, share: usize) {
         let (file, damage) = Damage::draw(&mut rng, &image, number);
         let what = format!(
             "ASTEROID_SEED={seed} {}: trial {number}: {damage:?} of {} in {}",
-            image.name, image.used[file], FILES[file]
+            image.name, image.files[file].used, image.files[file].name
         );
+        let part = image.files[file].part;
         watch.see(&what);
-        let earlier = !kind.closed && file == 3 && matches!(damage, Damage::Cut { .. });
+        let earlier = !kind.closed && part == 3 && matches!(damage, Damage::Cut { .. });
         let trial = || match image.place() {
             None => open_in_memory(&image, file, &damage).and_then(|index| use_all(&image, &index, earlier)),
             Some(place) => {
-                let path = place.dir.join(FILES[file]);
+                let path = place.dir.join(&image.files[file].name);
                 let on_disk = OnDisk { path, image: &image, file };
                 on_disk.apply(&damage);
                 let request = OpenRequest {
@@ -288,7 +308,7 @@ fn damage_all(kind: Kind, share: usize) {
         };
         match quiet(|| catch_unwind(AssertUnwindSafe(trial))) {
             Ok(Ok(Shown::Now { noticed })) => {
-                count.right[file] += 1;
+                count.right[part] += 1;
                 count.noticed += usize::from(noticed);
             }
             Ok(Ok(Shown::Earlier)) => count.earlier += 1,
@@ -306,7 +326,7 @@ fn damage_all(kind: Kind, share: usize) {
                 ];
                 let named = places.iter().any(|place| error.message().contains(place));
                 assert!(named, "{what}: names neither file nor row: {error}");
-                count.refused[file] += 1;
+                count.refused[part] += 1;
             }
             Err(panic) => panic!("{what}: {}", said(&*panic)),
         }
@@ -338,11 +358,11 @@ impl OnDisk<'_> {
 impl Drop for OnDisk<'_> {
     fn drop(&mut self) {
         let whole = &self.image.files[self.file];
-        let mut used = vec![0; self.image.used[self.file] as usize];
-        whole.read_at(0, &mut used).unwrap();
+        let mut used = vec![0; whole.used as usize];
+        whole.bytes.read_at(0, &mut used).unwrap();
         let file = asteroid_native_storage::FileBytes::open(&self.path, false).unwrap();
         file.write_at(0, &used).unwrap();
-        file.set_len(whole.len().unwrap()).unwrap();
+        file.set_len(whole.bytes.len().unwrap()).unwrap();
     }
 }
 
@@ -372,28 +392,38 @@ impl Watch {
     }
 }
 
-#[test]
-fn a_closed_database_with_paged_vectors_answers_rightly_or_says_what_is_damaged() {
-    damage_all(
-        Kind { name: "paged, closed", storage: VectorStorage::Paged, closed: true, mapped: false },
-        35,
-    );
+/// Of the trials, this many in a hundred; RocksDB is always opened from a directory.
+fn share(store: StoreKind, redb: usize, rocksdb: usize) -> usize {
+    if store == StoreKind::RocksDb { rocksdb } else { redb }
 }
 
-#[test]
-fn a_killed_database_with_paged_vectors_answers_rightly_or_says_what_is_damaged() {
-    damage_all(
-        Kind { name: "paged, killed", storage: VectorStorage::Paged, closed: false, mapped: false },
-        40,
-    );
+fn a_closed_database_with_paged_vectors_answers_rightly_or_says_what_is_damaged(store: StoreKind) {
+    let mapped = store == StoreKind::RocksDb;
+    let kind = Kind { name: "paged, closed", store, storage: VectorStorage::Paged, closed: true, mapped };
+    damage_all(kind, share(store, 35, 10));
 }
 
-#[test]
-fn a_closed_database_with_mapped_vectors_answers_rightly_or_says_what_is_damaged() {
-    damage_all(Kind { name: "mapped, closed", storage: VectorStorage::Flat, closed: true, mapped: true }, 22);
+fn a_killed_database_with_paged_vectors_answers_rightly_or_says_what_is_damaged(store: StoreKind) {
+    let mapped = store == StoreKind::RocksDb;
+    let kind = Kind { name: "paged, killed", store, storage: VectorStorage::Paged, closed: false, mapped };
+    damage_all(kind, share(store, 40, 10));
 }
 
-#[test]
-fn a_killed_database_with_mapped_vectors_answers_rightly_or_says_what_is_damaged() {
-    damage_all(Kind { name: "mapped, killed", storage: VectorStorage::Flat, closed: false, mapped: true }, 3);
+fn a_closed_database_with_mapped_vectors_answers_rightly_or_says_what_is_damaged(store: StoreKind) {
+    let storage = VectorStorage::Flat;
+    let kind = Kind { name: "mapped, closed", store, storage, closed: true, mapped: true };
+    damage_all(kind, share(store, 22, 3));
 }
+
+fn a_killed_database_with_mapped_vectors_answers_rightly_or_says_what_is_damaged(store: StoreKind) {
+    let storage = VectorStorage::Flat;
+    let kind = Kind { name: "mapped, killed", store, storage, closed: false, mapped: true };
+    damage_all(kind, 3);
+}
+
+over_stores!(
+    a_closed_database_with_paged_vectors_answers_rightly_or_says_what_is_damaged,
+    a_killed_database_with_paged_vectors_answers_rightly_or_says_what_is_damaged,
+    a_closed_database_with_mapped_vectors_answers_rightly_or_says_what_is_damaged,
+    a_killed_database_with_mapped_vectors_answers_rightly_or_says_what_is_damaged,
+);

@@ -4,30 +4,44 @@ use super::filter::made;
 use asteroid_core::bytes::MemBytes;
 use asteroid_core::filter::Filter;
 use asteroid_core::filter::terms::PathRules;
-use asteroid_core::kv::MemKv;
 use asteroid_core::{
     Code, Config, Control, Id, Include, Index, Metric, Mode, Options, Rows, SearchParams, Selection, Serial,
-    Stores,
+    StoreKind, Stores,
 };
+use asteroid_tests::over_stores;
 use asteroid_tests::rng::{Rng, seed};
+use asteroid_tests::stores::Kept;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const DIM: usize = 8;
 
-#[derive(Clone, Default)]
 struct Disk {
-    kv: Arc<MemKv>,
+    kv: Kept,
     vectors: Arc<MemBytes>,
     journal: Arc<MemBytes>,
 }
 
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk::new(StoreKind::Memory)
+    }
+}
+
 impl Disk {
+    fn new(store: StoreKind) -> Disk {
+        Disk { kv: Kept::new(store), vectors: Arc::default(), journal: Arc::default() }
+    }
+
     fn open(&self, options: Options) -> Index {
-        let stores =
-            Stores { kv: self.kv.clone(), vectors: self.vectors.clone(), journal: self.journal.clone() };
-        Index::open(stores, Config::new(DIM as u32, Metric::L2), options).unwrap()
+        self.open_with(DIM, options)
+    }
+
+    fn open_with(&self, dim: usize, options: Options) -> Index {
+        let (vectors, journal) = (self.vectors.clone(), self.journal.clone());
+        let stores = Stores { kv: self.kv.open(), vectors, journal };
+        Index::open(stores, Config::new(dim as u32, Metric::L2), options).unwrap()
     }
 }
 
@@ -99,10 +113,20 @@ fn sound(db: &Index) {
 }
 
 #[test]
-fn filtered_calls_agree_with_the_model() {
+fn filtered_calls_in_memory_agree_with_the_model() {
+    agree_with_the_model(StoreKind::Memory, 12);
+}
+
+fn filtered_calls_agree_with_the_model(store: StoreKind) {
+    agree_with_the_model(store, 6);
+}
+
+over_stores!(filtered_calls_agree_with_the_model);
+
+fn agree_with_the_model(store: StoreKind, rounds: usize) {
     let mut rng = Rng::new(seed());
     let mut made = made::Random::seeded();
-    for round in 0..12 {
+    for round in 0..rounds {
         let rules = match round % 3 {
             0 => None,
             1 => Some(PathRules { include: vec!["a".into()], exclude: Vec::new() }),
@@ -110,7 +134,7 @@ fn filtered_calls_agree_with_the_model() {
         };
         // A small budget checkpoints often.
         let options = Options { cache_bytes: 4 << 20, indexes: rules, ..Options::default() };
-        let disk = Disk::default();
+        let disk = Disk::new(store);
         let mut db = disk.open(options.clone());
         let mut model = Model::new();
         for step in 0..60 {
@@ -182,6 +206,7 @@ fn filtered_calls_agree_with_the_model() {
         sound(&db);
         // Another choice of paths makes the index anew.
         db.close().unwrap();
+        drop(db);
         let db = disk.open(Options { indexes: Some(PathRules::default()), ..Options::default() });
         sound(&db);
         compare(&db, &model, &parsed(&json!({"a": {"$exists": true}})).unwrap(), &[1.0; DIM], "rebuilt");
@@ -215,11 +240,7 @@ fn recall_holds_at_every_selectivity_and_far_from_the_query() {
     let (count, dim) = (20_000, 32);
     let (vectors, payloads) = clustered(&mut rng, count, dim);
     let disk = Disk::default();
-    let open = || {
-        let stores =
-            Stores { kv: disk.kv.clone(), vectors: disk.vectors.clone(), journal: disk.journal.clone() };
-        Index::open(stores, Config::new(dim as u32, Metric::L2), Options::default()).unwrap()
-    };
+    let open = || disk.open_with(dim, Options::default());
     let db = open();
     let texts: Vec<Option<String>> = payloads.iter().map(|payload| Some(payload.to_string())).collect();
     let rows = Rows { ids: None, vectors: &vectors, payloads: &texts };
@@ -299,7 +320,7 @@ fn an_aborted_delete_deletes_nothing() {
 
 #[test]
 fn check_finds_entries_that_are_wrong() {
-    use asteroid_core::kv::{Batch, Kv, Range, Space};
+    use asteroid_core::kv::{Batch, Range, Space};
     let disk = Disk::default();
     let db = disk.open(Options::default());
     db.insert(&1u64.into(), &[1.0; DIM], Some(r#"{"a":1}"#), Mode::Insert).unwrap();
@@ -310,7 +331,7 @@ fn check_finds_entries_that_are_wrong() {
     let mut all = Vec::new();
     asteroid_core::kv::postings::put(&mut all, 0, false);
     batch.merge(Space::Postings, asteroid_core::kv::postings::key(b"\x01b\x02", 0), all);
-    disk.kv.apply(&batch).unwrap();
+    disk.kv.open().apply(&batch).unwrap();
     let mut kinds: Vec<&str> = disk
         .open(Options::default())
         .check(&Control::NONE)

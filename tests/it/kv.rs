@@ -2,7 +2,7 @@
 
 use asteroid_core::Code;
 use asteroid_core::bytes::MemBytes;
-use asteroid_core::kv::{Batch, Flow, Kv, MemKv, Op, Range, Read, Space, Synced, links};
+use asteroid_core::kv::{Batch, Flow, Kv, MemKv, Op, Range, Read, Space, Synced, links, postings};
 use asteroid_native_storage::{FileBytes, RedbKv};
 use asteroid_tests::rng::{Rng, seed};
 use proptest::prelude::*;
@@ -277,6 +277,40 @@ fn a_merge_reads_back_as_the_fold_of_the_earlier_value_and_the_operands(kv: &dyn
     }
 }
 
+fn a_merge_to_nothing_leaves_no_entry(kv: &dyn Kv) {
+    let change = |slot: u32, remove: bool| {
+        let mut operand = Vec::new();
+        postings::put(&mut operand, slot, remove);
+        let mut batch = Batch::default();
+        batch.merge(Space::Postings, *b"term", operand);
+        kv.apply(&batch).unwrap();
+    };
+    let shown = || {
+        let view = kv.view().unwrap();
+        let one = get(&*view, Space::Postings, b"term");
+        let mut many = None;
+        let see = &mut |_, value: Option<&[u8]>| many = value.map(<[u8]>::to_vec);
+        view.get_many(Space::Postings, &[b"term"], see).unwrap();
+        let all = scan(&*view, Space::Postings, &Range::all()).unwrap();
+        assert_eq!((&one, all.first().map(|(_, value)| value)), (&many, one.as_ref()));
+        one
+    };
+    for sync in [false, true] {
+        change(7, false);
+        assert_eq!(shown(), postings::encode(&[7]));
+        change(7, true);
+        assert_eq!(shown(), None);
+        if sync {
+            kv.sync(u64::MAX).unwrap();
+        }
+        change(9, true);
+        assert_eq!(shown(), None);
+        change(8, false);
+        assert_eq!(shown(), postings::encode(&[8]));
+        change(8, true);
+    }
+}
+
 fn a_failed_apply_leaves_nothing_of_its_batch_and_poisons_the_handle(kv: &dyn Kv) {
     put(kv, Space::Ids, &[(b"a", b"0")]);
     let before = dump(&*kv.view().unwrap()).unwrap();
@@ -375,6 +409,7 @@ macro_rules! suites {
             operations_inside_a_batch_take_effect_in_order,
             a_range_is_deleted_to_its_bounds,
             a_merge_reads_back_as_the_fold_of_the_earlier_value_and_the_operands,
+            a_merge_to_nothing_leaves_no_entry,
             a_failed_apply_leaves_nothing_of_its_batch_and_poisons_the_handle,
             a_merge_outside_links_is_refused,
             sync_makes_durable_what_was_applied,
@@ -479,13 +514,20 @@ fn step() -> impl Strategy<Value = Step> {
     });
     let pivot = prop::collection::btree_set(0..12u32, 0..6)
         .prop_map(|slots| links::encode(&slots.into_iter().collect::<Vec<_>>()));
+    // Few rows, so that terms come and go.
+    let words = prop::collection::vec((0..3u32, any::<bool>()), 0..4).prop_map(|words| {
+        let mut operand = Vec::new();
+        words.into_iter().for_each(|(slot, remove)| postings::put(&mut operand, slot, remove));
+        operand
+    });
     let op = prop_oneof![
         8 => (space.clone(), key.clone(), value).prop_map(|(space, key, value)| match space {
-            Space::Links => Op::Delete(space, key),
+            Space::Links | Space::Postings => Op::Delete(space, key),
             _ => Op::Put(space, key, value),
         }),
         3 => (key.clone(), pivot).prop_map(|(key, value)| Op::Put(Space::Links, key, value)),
         5 => (key.clone(), delta).prop_map(|(key, delta)| Op::Merge(Space::Links, key, delta)),
+        3 => (key.clone(), words).prop_map(|(key, words)| Op::Merge(Space::Postings, key, words)),
         3 => (space.clone(), key).prop_map(|(space, key)| Op::Delete(space, key)),
         1 => (space, range).prop_map(|(space, range)| Op::DeleteRange(space, range)),
     ];

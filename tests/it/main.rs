@@ -5,11 +5,15 @@
 mod bulk;
 mod bytes;
 mod concurrent;
+mod convert;
 mod crash;
 mod damage;
 mod export;
 mod filter;
 mod filtered;
+#[cfg(feature = "rocksdb")]
+mod fold;
+mod full_disk;
 mod kill;
 mod kv;
 mod model;
@@ -20,3 +24,5 @@ mod recall;
 mod rocks;
 mod shape;
 mod store_crash;
+#[cfg(target_os = "linux")]
+mod syscalls;

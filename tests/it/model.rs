@@ -2,14 +2,16 @@
 //!
 //! A failing run is shrunk by leaving out halves, quarters and so on of its calls, and what is left is printed.
 
+use crate::model_on_disk::open_at;
 use asteroid_core::bytes::MemBytes;
 use asteroid_core::kv::MemKv;
 use asteroid_core::{
-    Code, Config, Control, Id, Index, Metric, Mode, OpenRequest, Options, Rows, SearchParams, Serial, Stores,
+    Code, Config, Control, Id, Index, Metric, Mode, Options, Rows, SearchParams, Serial, StoreKind, Stores,
     VectorStorage,
 };
-use asteroid_native_storage::{Database, Place, open};
+use asteroid_native_storage::{Database, Place};
 use asteroid_tests::model::{ALL, Model, Write, assert_sound, run};
+use asteroid_tests::over_stores;
 use asteroid_tests::pool::Threads;
 use asteroid_tests::quiet::{quiet, said};
 use asteroid_tests::rng::{Rng, seed};
@@ -59,18 +61,18 @@ impl std::ops::Deref for Handle {
 
 #[derive(Clone, Debug)]
 struct Setting {
-    files: bool,
+    /// The store of a database in files; `None` for one in memory.
+    store: Option<StoreKind>,
     config: Config,
     options: Options,
     shape: Shape,
 }
 
 impl Home {
-    fn new(files: bool) -> Home {
-        if files {
-            Home::Files(tempfile::tempdir().unwrap())
-        } else {
-            Home::Memory(Arc::default(), Arc::default(), Arc::default())
+    fn new(store: Option<StoreKind>) -> Home {
+        match store {
+            Some(_) => Home::Files(tempfile::tempdir().unwrap()),
+            None => Home::Memory(Arc::default(), Arc::default(), Arc::default()),
         }
     }
 
@@ -82,20 +84,8 @@ impl Home {
                 Handle::Memory(Index::open(stores, config, options).unwrap())
             }
             Home::Files(dir) => {
-                let request = OpenRequest {
-                    dim: Some(config.dim),
-                    metric: Some(config.metric),
-                    m: Some(config.m),
-                    m_max: Some(config.m_max),
-                    m_max0: Some(config.m_max0),
-                    ef_construction: Some(config.ef_construction),
-                    vector_storage: Some(config.vector_storage),
-                    seed: Some(config.seed),
-                    options,
-                    ..OpenRequest::default()
-                };
                 let place = Place { dir: PathBuf::from(dir.path()).join("db"), vector_file: None };
-                Handle::Files(open(&place, &request).unwrap())
+                Handle::Files(open_at(&place, setting.store.unwrap(), &config, options).unwrap())
             }
         }
     }
@@ -178,7 +168,7 @@ struct Seen {
 
 /// Makes the calls on a new database and on the model. Panics where they differ.
 fn replay(setting: &Setting, calls: &[Call], pool: &Threads) -> Seen {
-    let home = Home::new(setting.files);
+    let home = Home::new(setting.store);
     let mut index = home.open(setting);
     let mut model = Model::new(setting.shape.dim, setting.shape.metric);
     let mut seen = Seen::default();
@@ -332,15 +322,15 @@ fn shrink(mut calls: Vec<Call>, fails: &dyn Fn(&[Call]) -> Option<String>) -> (V
 }
 
 /// Parameters from narrow to wide; the caches are so small that everything is evicted.
-fn settings(metric: Metric, files: bool, rng: &mut Rng) -> Vec<Setting> {
+fn settings(metric: Metric, store: Option<StoreKind>, rng: &mut Rng) -> Vec<Setting> {
     let shape = Shape { dim: 8, metric, rows: 900, most: 300, wrong: 8 };
     let smallest = Options { cache_bytes: 4 << 20, paged_max_cached_pages: Some(1), ..Options::default() };
     let config = |dim: usize| Config { seed: rng.clone().word(), ..Config::new(dim as u32, metric) };
     let mut settings = vec![
-        Setting { files, config: config(8), options: Options::default(), shape },
+        Setting { store, config: config(8), options: Options::default(), shape },
         // A large cap makes dirty lists few, so that checkpoints come inside of calls.
         Setting {
-            files,
+            store,
             config: Config { m_max0: 512, ef_construction: 48, ..config(33) },
             options: smallest.clone(),
             shape: Shape { dim: 33, rows: 300, most: 150, ..shape },
@@ -350,31 +340,31 @@ fn settings(metric: Metric, files: bool, rng: &mut Rng) -> Vec<Setting> {
     for (m, m_max0) in [(2, 2), (2, 3), (3, 4)] {
         let config = Config { m, m_max: m, m_max0, ef_construction: m, ..config(3) };
         settings.push(Setting {
-            files,
+            store,
             config,
             options: smallest.clone(),
             shape: Shape { dim: 3, rows: 300, ..shape },
         });
     }
-    if files {
+    if store.is_some() {
         let config = Config { vector_storage: VectorStorage::Flat, ..config(8) };
-        settings.push(Setting { files, config, options: smallest, shape });
+        settings.push(Setting { store, config, options: smallest, shape });
     }
     settings
 }
 
-fn run_all(metric: Metric, files: bool) {
+fn run_all(metric: Metric, store: Option<StoreKind>) {
     let seed = seed();
-    let mut rng = Rng::new(seed ^ metric as u64 ^ u64::from(files) << 8);
+    let mut rng = Rng::new(seed ^ metric as u64 ^ store.map_or(0, |store| store as u64 + 1) << 8);
     let (mut found, mut wanted) = (0, 0);
-    for mut setting in settings(metric, files, &mut rng) {
+    for mut setting in settings(metric, store, &mut rng) {
         setting.options.link_policy = workload::link_policy(&mut rng);
         let began = Instant::now();
         let calls = draw_calls(&mut rng, &setting.shape, 300);
         let seen = prove(&setting, &calls, seed);
         let recall = seen.found as f64 / seen.wanted.max(1) as f64;
         println!(
-            "{} m {} mMax0 {} {:?} files {files}: {} calls, {} refused, {} aborted, {} reopened, {} searches with recall {recall:.4}, {} rows left, {:?}",
+            "{} m {} mMax0 {} {:?} {store:?}: {} calls, {} refused, {} aborted, {} reopened, {} searches with recall {recall:.4}, {} rows left, {:?}",
             metric.name(),
             setting.config.m,
             setting.config.m_max0,
@@ -397,30 +387,33 @@ fn run_all(metric: Metric, files: bool) {
 
 #[test]
 fn random_calls_on_l2_in_memory_do_what_the_model_does() {
-    run_all(Metric::L2, false);
+    run_all(Metric::L2, None);
 }
 
 #[test]
 fn random_calls_on_cosine_in_memory_do_what_the_model_does() {
-    run_all(Metric::Cosine, false);
+    run_all(Metric::Cosine, None);
 }
 
 #[test]
 fn random_calls_on_dot_in_memory_do_what_the_model_does() {
-    run_all(Metric::Dot, false);
+    run_all(Metric::Dot, None);
 }
 
-#[test]
-fn random_calls_on_l2_in_files_do_what_the_model_does() {
-    run_all(Metric::L2, true);
+fn random_calls_on_l2_in_files_do_what_the_model_does(store: StoreKind) {
+    run_all(Metric::L2, Some(store));
 }
 
-#[test]
-fn random_calls_on_cosine_in_files_do_what_the_model_does() {
-    run_all(Metric::Cosine, true);
+fn random_calls_on_cosine_in_files_do_what_the_model_does(store: StoreKind) {
+    run_all(Metric::Cosine, Some(store));
 }
 
-#[test]
-fn random_calls_on_dot_in_files_do_what_the_model_does() {
-    run_all(Metric::Dot, true);
+fn random_calls_on_dot_in_files_do_what_the_model_does(store: StoreKind) {
+    run_all(Metric::Dot, Some(store));
 }
+
+over_stores!(
+    random_calls_on_l2_in_files_do_what_the_model_does,
+    random_calls_on_cosine_in_files_do_what_the_model_does,
+    random_calls_on_dot_in_files_do_what_the_model_does,
+);

@@ -1,14 +1,16 @@
-//! The redb store against crashes, faults and damage.
+//! The stores on disk against crashes and faults, and redb against damage; `rocks.rs` damages the other one.
 
 use crate::kv::{Entries, dump};
 use asteroid_core::kv::{Batch, Kv, MemKv, Op, Range, Space, links};
 use asteroid_core::{Code, Result};
 use asteroid_native_storage::RedbKv;
+use asteroid_tests::pool::side_by_side;
 use asteroid_tests::quiet::{panics, quiet, said};
 use asteroid_tests::rng::{Rng, seed};
 use asteroid_tests::sim::SimDisk;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 const FILE: &str = "graph.redb";
@@ -64,6 +66,41 @@ fn workload(seed: u64, batches: u64) -> Workload {
     Workload { steps, states }
 }
 
+/// A store on a simulated disk.
+#[derive(Clone, Copy, Debug)]
+enum On {
+    /// redb in one file, with a cache of so many bytes.
+    Redb(u64),
+    /// RocksDB in a directory whose system calls are recorded.
+    #[cfg(all(feature = "rocksdb", target_os = "linux"))]
+    RocksDb,
+}
+
+/// An open one; what records it goes last, as closing writes.
+struct Store {
+    kv: Box<dyn Kv>,
+    #[cfg(target_os = "linux")]
+    _watched: Option<crate::syscalls::Watched>,
+}
+
+impl On {
+    fn open(self, disk: &SimDisk) -> Result<Store> {
+        match self {
+            On::Redb(cache) => Ok(Store {
+                kv: Box::new(RedbKv::open(disk.open(FILE), cache, false)?),
+                #[cfg(target_os = "linux")]
+                _watched: None,
+            }),
+            #[cfg(all(feature = "rocksdb", target_os = "linux"))]
+            On::RocksDb => {
+                let watched = crate::syscalls::Watched::new(disk);
+                let kv = asteroid_native_storage::RocksKv::open(watched.path(), 1 << 20, false)?;
+                Ok(Store { kv: Box::new(kv), _watched: Some(watched) })
+            }
+        }
+    }
+}
+
 /// What a run on a disk came to.
 struct Run {
     /// (operations done, batches durable by then), ascending.
@@ -72,85 +109,120 @@ struct Run {
 }
 
 /// Runs `workload`; `finish` decides about the open store at the end.
-fn run(workload: &Workload, disk: &SimDisk, cache: u64, finish: impl FnOnce(RedbKv, bool)) -> Run {
+fn run(workload: &Workload, disk: &SimDisk, on: On, finish: impl FnOnce(Store, bool)) -> Run {
     let mut durable = vec![(0, 0)];
-    let kv = match RedbKv::open(disk.open(FILE), cache, false) {
-        Ok(kv) => kv,
+    let store = match on.open(disk) {
+        Ok(store) => store,
         Err(error) => return Run { durable, outcome: Err(error) },
     };
     let mut outcome = Ok(());
     for step in &workload.steps {
         let done = match step {
-            Step::Apply(batch) => kv.apply(batch).map(drop),
-            Step::Sync => kv.sync(u64::MAX).map(drop),
+            Step::Apply(batch) => store.kv.apply(batch).map(drop),
+            Step::Sync => store.kv.sync(u64::MAX).map(drop),
         };
-        durable.push((disk.ops(), kv.durable()));
+        durable.push((disk.ops(), store.kv.durable()));
         if let Err(error) = done {
             outcome = Err(error);
             break;
         }
     }
-    finish(kv, outcome.is_err());
+    finish(store, outcome.is_err());
     Run { durable, outcome }
 }
 
 /// The state a disk holds, as the number of batches; panics where it is none, or older than `at_least`.
-fn check(disk: &SimDisk, workload: &Workload, at_least: u64, what: &str) -> u64 {
-    let kv = RedbKv::open(disk.open(FILE), 1 << 20, false).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let found = dump(&*kv.view().unwrap()).unwrap_or_else(|error| panic!("{what}: {error}"));
+fn check(on: On, disk: &SimDisk, workload: &Workload, at_least: u64, what: &str) -> u64 {
+    let store = on.open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let found = dump(&*store.kv.view().unwrap()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let state = workload.states.iter().position(|state| *state == found);
     let state = state.unwrap_or_else(|| panic!("{what}: the contents are no prefix of the batches")) as u64;
     assert!(state >= at_least, "{what}: {state} batches survived of {at_least} durable ones");
     state
 }
 
+/// Every operation instead of a sample of them.
+fn full() -> bool {
+    std::env::var("ASTEROID_CRASH").is_ok_and(|value| value == "full")
+}
+
 #[test]
-fn after_any_crash_the_store_opens_to_a_prefix_that_holds_every_durable_batch() {
+fn after_any_crash_redb_opens_to_a_prefix_that_holds_every_durable_batch() {
+    // The small cache makes redb write pages that no commit names yet.
+    for on in [On::Redb(1 << 20), On::Redb(40_000)] {
+        crash_everywhere(on, usize::MAX);
+    }
+}
+
+#[cfg(all(feature = "rocksdb", target_os = "linux"))]
+#[test]
+fn after_any_crash_rocksdb_opens_to_a_prefix_that_holds_every_durable_batch() {
+    crash_everywhere(On::RocksDb, 120);
+}
+
+fn crash_everywhere(on: On, places: usize) {
     let seed = seed();
     let (mut kills, mut cuts, mut again) = (0, 0, 0);
     let began = Instant::now();
-    // The small cache makes redb write pages that no commit names yet.
-    for (round, cache) in [(0, 1 << 20), (1, 40_000)] {
-        let workload = workload(seed + round, 50);
-        let disk = SimDisk::new();
-        let ran = run(&workload, &disk, cache, |_, _| ());
-        ran.outcome.unwrap();
-        for n in 0..=disk.ops() {
-            let at_least =
-                ran.durable.iter().rev().find(|(ops, _)| *ops <= n).map_or(0, |(_, batches)| *batches);
-            let what = |kind: &str| format!("cache {cache}, {kind} at {n} ({})", disk.describe(n));
-            check(&disk.after_kill(n), &workload, at_least, &what("kill"));
-            check(&disk.after_kill_inside(n, seed), &workload, at_least, &what("kill inside"));
-            kills += 2;
-            for pick in 0..3 {
-                let cut = disk.after_power_cut(n, seed.wrapping_add(pick));
-                check(&cut, &workload, at_least, &what("power cut"));
-                cuts += 1;
-                // Losing power again while it recovers must not hurt either.
-                if n % 7 == 0 {
-                    let at = Rng::new(seed ^ n as u64 ^ pick).below(cut.ops() as u64 + 1) as usize;
-                    check(&cut.after_power_cut(at, seed), &workload, at_least, &what("second power cut"));
-                    again += 1;
-                }
+    let workload = workload(seed, 50);
+    let disk = SimDisk::new();
+    let ran = run(&workload, &disk, on, |_, _| ());
+    ran.outcome.unwrap();
+    let stride = if full() { 1 } else { (disk.ops() / places).max(1) };
+    let first = Rng::new(seed).below(stride as u64) as usize;
+    for n in (first..=disk.ops()).step_by(stride) {
+        let at_least = ran.durable.iter().rev().find(|(ops, _)| *ops <= n).map_or(0, |(_, batches)| *batches);
+        let what = |kind: &str| format!("{on:?}, {kind} at {n} ({})", disk.describe(n));
+        check(on, &disk.after_kill(n), &workload, at_least, &what("kill"));
+        check(on, &disk.after_kill_inside(n, seed), &workload, at_least, &what("kill inside"));
+        kills += 2;
+        for pick in 0..3 {
+            let cut = disk.after_power_cut(n, seed.wrapping_add(pick));
+            check(on, &cut, &workload, at_least, &what("power cut"));
+            cuts += 1;
+            // Losing power again while it recovers must not hurt either.
+            if (n / stride).is_multiple_of(7) {
+                let at = Rng::new(seed ^ n as u64 ^ pick).below(cut.ops() as u64 + 1) as usize;
+                let twice = cut.after_power_cut(at, seed);
+                check(on, &twice, &workload, at_least, &what("second power cut"));
+                again += 1;
             }
         }
     }
-    println!("{kills} kills, {cuts} power cuts, {again} of them twice, in {:?}", began.elapsed());
+    let ops = disk.ops();
+    println!(
+        "{on:?}: {ops} operations, {kills} kills, {cuts} power cuts, {again} of them twice, {:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
 fn a_failing_disk_gives_its_error_then_poisoned_and_what_was_durable_stays() {
+    fail_everywhere(On::Redb(40_000), usize::MAX);
+}
+
+#[cfg(all(feature = "rocksdb", target_os = "linux"))]
+#[test]
+fn a_failing_system_call_gives_its_error_then_poisoned_and_what_was_durable_stays() {
+    fail_everywhere(On::RocksDb, 12);
+}
+
+fn fail_everywhere(on: On, places: usize) {
     let seed = seed();
     let workload = workload(seed, 30);
     let whole = SimDisk::new();
-    run(&workload, &whole, 40_000, |_, _| ()).outcome.unwrap();
-    let mut failed = 0;
-    for n in 0..whole.ops() {
+    run(&workload, &whole, on, |_, _| ()).outcome.unwrap();
+    let stride = if full() { 1 } else { (whole.ops() / places).max(1) };
+    let (runs, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // After a failure RocksDB's own threads rest for a second.
+    let threads = if matches!(on, On::Redb(_)) { 2 } else { 16 };
+    side_by_side(threads, (0..whole.ops()).step_by(stride), |n| {
         for (code, once) in [(Code::StorageFull, false), (Code::StorageFull, true), (Code::Io, n % 2 == 0)] {
             let disk = SimDisk::new();
             disk.fail_at(n, code, once);
-            let what = format!("operation {n} ({}) fails with {code:?}, once: {once}", whole.describe(n));
-            let ran = run(&workload, &disk, 40_000, |kv, failed| {
+            let what =
+                format!("{on:?}: operation {n} ({}) fails with {code:?}, once: {once}", whole.describe(n));
+            let ran = run(&workload, &disk, on, |Store { kv, .. }, failed| {
                 let Step::Apply(batch) = &workload.steps[0] else { return };
                 // A fault that comes only now is still the first one.
                 if let Err(error) = kv.apply(batch) {
@@ -166,17 +238,19 @@ fn a_failing_disk_gives_its_error_then_poisoned_and_what_was_durable_stays() {
                     }
                 }
             });
+            runs.fetch_add(1, Relaxed);
             if let Err(error) = &ran.outcome {
                 assert_eq!(error.code(), code, "{what}: {error}");
-                failed += 1;
+                failed.fetch_add(1, Relaxed);
                 let at_least = ran.durable.last().map_or(0, |(_, batches)| *batches);
-                check(&disk.after_kill(disk.ops()), &workload, at_least, &what);
-                check(&disk.after_power_cut(disk.ops(), seed), &workload, at_least, &what);
+                check(on, &disk.after_kill(disk.ops()), &workload, at_least, &what);
+                check(on, &disk.after_power_cut(disk.ops(), seed), &workload, at_least, &what);
             }
         }
-    }
-    println!("{failed} failed runs over {} operations", whole.ops());
-    assert!(failed > whole.ops());
+    });
+    let (runs, failed) = (runs.into_inner(), failed.into_inner());
+    println!("{on:?}: {failed} of {runs} runs with a fault failed, over {} operations", whole.ops());
+    assert!(failed > runs / 3);
 }
 
 #[test]
@@ -185,7 +259,7 @@ fn a_flipped_byte_is_an_error_or_harmless_never_a_panic_or_a_wrong_value() {
     let workload = workload(seed, 40);
     let disk = SimDisk::new();
     let before_close = Cell::new(0);
-    let ran = run(&workload, &disk, 1 << 20, |kv, _| {
+    let ran = run(&workload, &disk, On::Redb(1 << 20), |Store { kv, .. }, _| {
         kv.sync(u64::MAX).unwrap();
         before_close.set(disk.ops());
     });

@@ -304,9 +304,11 @@ function walk(at, parts, from, inside, way, crossed, reached) {
 
 function evaluator() {
   if (process.env.ASTEROID_FILTER_EVAL) return process.env.ASTEROID_FILTER_EVAL
+  // With the features of the Rust tests before, where there were any: nothing is then built twice.
+  const features = process.env.ROCKSDB_LIB_DIR ? ['--features', 'rocksdb'] : []
   const built = spawnSync(
     'cargo',
-    ['build', '-p', 'asteroid-tests', '--bin', 'filter-eval', '--message-format=json'],
+    ['build', '-p', 'asteroid-tests', '--bin', 'filter-eval', '--message-format=json', ...features],
     {
       cwd: root,
       encoding: 'utf8',

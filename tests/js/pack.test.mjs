@@ -15,7 +15,11 @@ const again = await open('./movies')
 const count = await again.count()
 const refused = await again.insert(1, [1, 0, 0]).then(() => 'taken', (error) => error.code)
 await again.close()
-console.log('rows', count, refused)
+const other = await open('./movies-rocksdb', { dim: 3, storage: 'rocksdb' })
+await other.insert(1, [1, 0, 0])
+const { storage } = await other.stats()
+await other.close()
+console.log('rows', count, refused, storage)
 `
 
 test('the tarball holds what is needed to run, and nothing else', (t) => {
@@ -43,13 +47,13 @@ test('the tarball holds what is needed to run, and nothing else', (t) => {
 
 test('an ESM project', (t) => {
   const folder = project(t, { type: 'module' }, { 'main.js': `import { open } from 'asteroid-db'\n${USE}` })
-  assert.equal(sh(process.execPath, ['main.js'], folder), 'rows 2 ID_EXISTS\n')
+  assert.equal(sh(process.execPath, ['main.js'], folder), 'rows 2 ID_EXISTS rocksdb\n')
 })
 
 test('a CommonJS project', (t) => {
   const main = `const { open } = require('asteroid-db')\nasync function main() {${USE}}\nmain()\n`
   const folder = project(t, { type: 'commonjs' }, { 'main.js': main })
-  assert.equal(sh(process.execPath, ['main.js'], folder), 'rows 2 ID_EXISTS\n')
+  assert.equal(sh(process.execPath, ['main.js'], folder), 'rows 2 ID_EXISTS rocksdb\n')
 })
 
 const TYPED = `import { open, AsteroidError } from 'asteroid-db'

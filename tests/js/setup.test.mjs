@@ -1,7 +1,10 @@
 // The helpers that `npm start` and `npm test` stand on.
 import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'node:test'
-import { atLeast, run } from '../../scripts/lib/setup.mjs'
+import { atLeast, rocksdb, run } from '../../scripts/lib/setup.mjs'
 import { time, wrap } from '../../scripts/lib/style.mjs'
 import { clusters, exactTruth, loadDataset, missing, recallOf } from './datasets.mjs'
 
@@ -21,6 +24,25 @@ test('a failed program rejects with its output, and none waits for input', async
       return true
     },
   )
+})
+
+test('RocksDB is linked where it is kept, and never compiled where only that is asked for', async (t) => {
+  const empty = mkdtempSync(join(tmpdir(), 'asteroid-cache-'))
+  t.after(() => rmSync(empty, { recursive: true, force: true }))
+  const none = await rocksdb({ ifKept: true, echo: false, env: { XDG_CACHE_HOME: empty } })
+  assert.deepEqual(none, { variables: {}, said: '' })
+  assert.deepEqual(readdirSync(empty), [])
+  const { variables } = await rocksdb({ ifKept: true, echo: false })
+  if (!variables.ROCKSDB_LIB_DIR) return t.diagnostic('RocksDB was not compiled on this machine')
+  assert.deepEqual(Object.keys(variables), ['ROCKSDB_LIB_DIR', 'ROCKSDB_STATIC'])
+  assert.ok(existsSync(join(variables.ROCKSDB_LIB_DIR, 'librocksdb.a')))
+  const { said } = await rocksdb({ echo: false })
+  assert.match(said, /^rocksdb: kept from before in .*, nothing to compile\n$/)
+  // A compiler that is not there cannot have made what is kept.
+  await assert.rejects(rocksdb({ echo: false, env: { CXX: 'no-such-compiler' } }), (error) => {
+    assert.match(error.output, /no C\+\+ compiler answers to 'no-such-compiler': install one/)
+    return true
+  })
 })
 
 test('text and times are shown as people read them', () => {

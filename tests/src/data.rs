@@ -24,19 +24,29 @@ pub fn movies(rows: usize, queries: usize) -> Option<DataSet> {
     load("movies", rows, queries)
 }
 
+/// `rows` rows of `sift-photos` from row `first` on: for who must not hold them all. `None`, said aloud, where it is absent.
+pub fn sift_photos_slice(first: usize, rows: usize) -> Option<Vec<f32>> {
+    folder("sift-photos").map(|dir| npy(&dir.join("base.npy"), first, rows).1)
+}
+
 /// Says that a part of the tests did not run, and why.
 pub fn skip(why: &str) {
     println!("SKIPPED: {why}");
 }
 
-fn load(name: &str, rows: usize, queries: usize) -> Option<DataSet> {
+fn folder(name: &str) -> Option<PathBuf> {
     let dir = shared().join("data").join(name);
     if !dir.exists() {
         skip(&format!("there is no {}: set ASTEROID_SHARED to the folder with the test data", dir.display()));
         return None;
     }
-    let (dim, base) = npy(&dir.join("base.npy"), rows);
-    let (query_dim, queries) = npy(&dir.join("query.npy"), queries);
+    Some(dir)
+}
+
+fn load(name: &str, rows: usize, queries: usize) -> Option<DataSet> {
+    let dir = folder(name)?;
+    let (dim, base) = npy(&dir.join("base.npy"), 0, rows);
+    let (query_dim, queries) = npy(&dir.join("query.npy"), 0, queries);
     assert_eq!(dim, query_dim, "{name}: rows and queries differ in dimension");
     Some(DataSet { dim, base, queries })
 }
@@ -48,8 +58,8 @@ fn shared() -> PathBuf {
     }
 }
 
-/// The columns and the first `rows` rows of a two-dimensional array in NumPy's format, as f32.
-fn npy(path: &Path, rows: usize) -> (usize, Vec<f32>) {
+/// The columns and `rows` rows from row `first` on of a two-dimensional array in NumPy's format, as f32.
+fn npy(path: &Path, first: usize, rows: usize) -> (usize, Vec<f32>) {
     let mut file = BufReader::new(File::open(path).unwrap());
     let mut start = [0; 10];
     file.read_exact(&mut start).unwrap();
@@ -63,10 +73,11 @@ fn npy(path: &Path, rows: usize) -> (usize, Vec<f32>) {
     let shape = after("'shape': (").split(')').next().unwrap();
     let shape: Vec<usize> = shape.split(',').map(|part| part.trim().parse().unwrap()).collect();
     let &[all, columns] = shape.as_slice() else { panic!("{header}: two dimensions are expected") };
-    assert!(rows <= all, "{} has {all} rows", path.display());
+    assert!(first + rows <= all, "{} has {all} rows", path.display());
     let width = usize::from(kind.as_bytes()[2] - b'0');
     let mut bytes = vec![0; rows * columns * width];
-    file.seek(SeekFrom::Start(10 + header.len() as u64)).unwrap();
+    let begin = 10 + header.len() + first * columns * width;
+    file.seek(SeekFrom::Start(begin as u64)).unwrap();
     file.read_exact(&mut bytes).unwrap();
     let values = match kind {
         "|u1" => bytes.iter().map(|&byte| f32::from(byte)).collect(),

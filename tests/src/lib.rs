@@ -4,9 +4,12 @@
 
 pub mod data;
 pub mod exact;
+pub mod files;
 pub mod model;
 pub mod pool;
 pub mod quiet;
 pub mod rng;
 pub mod sim;
+pub mod stores;
+pub mod tree;
 pub mod workload;

@@ -46,6 +46,10 @@ pub struct SimBytes {
 #[derive(Default)]
 struct State {
     names: Vec<String>,
+    /// Whose unsynced changes survive a power cut in order and whole.
+    ordered: Vec<bool>,
+    /// See [`SimDisk::lose_ends_only`].
+    ends_only: bool,
     base: Vec<Sparse>,
     now: Vec<Sparse>,
     ops: Vec<Op>,
@@ -82,6 +86,11 @@ struct Replay {
     unsynced: Vec<Vec<usize>>,
 }
 
+/// How many of `len` bytes a write still writes that fails as operation `n`.
+pub fn part_that_fails(n: usize, len: usize) -> usize {
+    Rng::new(n as u64).below(len as u64 + 1) as usize
+}
+
 impl SimDisk {
     /// A disk without files.
     pub fn new() -> SimDisk {
@@ -95,10 +104,21 @@ impl SimDisk {
     /// The file of that name, empty where it was not there. Making it is no operation: directories are
     /// not simulated.
     pub fn open(&self, name: &str) -> Arc<SimBytes> {
+        self.open_as(name, false)
+    }
+
+    /// The same for a file whose changes are never torn, and of which a power cut leaves the first few: the
+    /// entries of a directory, as file systems that keep a journal write them.
+    pub fn open_ordered(&self, name: &str) -> Arc<SimBytes> {
+        self.open_as(name, true)
+    }
+
+    fn open_as(&self, name: &str, ordered: bool) -> Arc<SimBytes> {
         let mut state = self.state();
         let known = state.names.iter().position(|known| known == name);
         let file = known.unwrap_or_else(|| {
             state.names.push(name.to_owned());
+            state.ordered.push(ordered);
             state.base.push(Sparse::default());
             state.now.push(Sparse::default());
             state.names.len() - 1
@@ -139,6 +159,14 @@ impl SimDisk {
         self.state().fault = Some(Fault { at: n, code, once });
     }
 
+    /// From here on, and in images, a power cut takes what was appended since the last sync from its end only, at any
+    /// byte: a file grows as its data is written, never over a hole. File systems that order data before metadata do
+    /// so, and RocksDB builds on it: a list of files with a hole in its unsynced end it refuses as damaged. Writes
+    /// into what was there before are lost and torn as always.
+    pub fn lose_ends_only(&self) {
+        self.state().ends_only = true;
+    }
+
     /// Lets every operation succeed again.
     pub fn heal(&self) {
         self.state().fault = None;
@@ -157,7 +185,9 @@ impl SimDisk {
         let mut state = self.state();
         state.replay_to(n);
         let mut files = state.replay.written.clone();
-        if let Some(Op { file, change: Change::Write(offset, data) }) = state.ops.get(n) {
+        if let Some(Op { file, change: Change::Write(offset, data) }) = state.ops.get(n)
+            && !state.ordered[*file]
+        {
             let part = Rng::new(seed ^ n as u64).below(data.len() as u64 + 1) as usize;
             files[*file].write(*offset, &data[..part]);
         }
@@ -174,13 +204,32 @@ impl SimDisk {
         let mut files = state.replay.synced.clone();
         let keep = [10, 50, 50, 90][rng.below(4) as usize];
         let tear = [0, 30, 100][rng.below(3) as usize];
-        for (file, unsynced) in files.iter_mut().zip(&state.replay.unsynced) {
+        for (number, (file, unsynced)) in files.iter_mut().zip(&state.replay.unsynced).enumerate() {
             for &op in unsynced {
-                if !rng.chance(keep) {
+                if state.ordered[number] {
+                    if !rng.chance(keep) {
+                        break;
+                    }
+                    file.apply(&state.ops[op].change);
                     continue;
                 }
+                let grows = |change: &Change| match change {
+                    Change::Write(offset, data) => offset + data.len() as u64 > file.len,
+                    Change::SetLen(len) => *len > file.len,
+                    Change::Sync | Change::Nothing => false,
+                };
+                let ends = state.ends_only && grows(&state.ops[op].change);
+                if !rng.chance(keep) {
+                    if !ends {
+                        continue;
+                    }
+                    if let Change::Write(offset, data) = &state.ops[op].change {
+                        file.write(*offset, &data[..rng.below(data.len() as u64 + 1) as usize]);
+                    }
+                    break;
+                }
                 match &state.ops[op].change {
-                    Change::Write(offset, data) if rng.chance(tear) => {
+                    Change::Write(offset, data) if !ends && rng.chance(tear) => {
                         let mut at = 0;
                         while at < data.len() {
                             let sector_end = (*offset + at as u64) / SECTOR * SECTOR + SECTOR;
@@ -215,8 +264,10 @@ impl SimDisk {
 impl State {
     fn image(&self, mut files: Vec<Sparse>) -> SimDisk {
         files.resize_with(self.names.len(), Sparse::default);
-        let names = self.names.clone();
-        SimDisk(Arc::new(Mutex::new(State { names, now: files.clone(), base: files, ..State::default() })))
+        let (names, ordered) = (self.names.clone(), self.ordered.clone());
+        let ends_only = self.ends_only;
+        let state = State { names, ordered, ends_only, now: files.clone(), base: files, ..State::default() };
+        SimDisk(Arc::new(Mutex::new(state)))
     }
 
     fn replay_to(&mut self, n: usize) {
@@ -245,8 +296,8 @@ impl State {
         let failing = self.fault.filter(|fault| if fault.once { n == fault.at } else { n >= fault.at });
         let change = match (failing, change) {
             (None, change) => change,
-            (Some(_), Change::Write(offset, data)) => {
-                let part = Rng::new(n as u64).below(data.len() as u64 + 1) as usize;
+            (Some(_), Change::Write(offset, data)) if !self.ordered[file] => {
+                let part = part_that_fails(n, data.len());
                 Change::Write(offset, data[..part].into())
             }
             (Some(_), _) => Change::Nothing,

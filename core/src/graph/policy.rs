@@ -59,19 +59,56 @@ const CHANGE_BYTES: u32 = 4;
 const FOLD_BYTES: f32 = 24.0;
 
 /// The running mix of list reads that reached the store and list writes. Shared with readers.
+///
+/// Only searches count as reads. What an insert reads comes with the write, and how much that is says how tight the
+/// cache is, not what the database is used for.
 #[derive(Debug, Default)]
 pub(crate) struct Mix {
     reads: AtomicU64,
     writes: AtomicU64,
+    /// List reads since the store was last asked to fold, and the deltas it held when that was last looked at.
+    unfolded_reads: AtomicU64,
+    deltas: AtomicU64,
+    lists: AtomicU64,
+    folds: AtomicU64,
 }
+
+/// Deltas that reads must have met, per list of the store, before folding them all is worth it: about what folding costs
+/// a list, in what a delta costs a read.
+const FOLD_AFTER: f64 = 1.0;
 
 /// Writes after which older ones count half.
 const WINDOW: u64 = 1 << 16;
 
 impl Mix {
-    /// Counts lists that a reader fetched from the store, past every cache. Lock-free.
-    pub(crate) fn note_reads(&self, lists: u64) {
+    /// Counts lists that a search fetched from the store, past every cache. Lock-free. True, once, when so many deltas
+    /// were met that the store had better fold all it holds.
+    pub(crate) fn note_reads(&self, lists: u64) -> bool {
         self.reads.fetch_add(lists, Relaxed);
+        let deltas = self.deltas.load(Relaxed);
+        if deltas == 0 {
+            return false;
+        }
+        let reads = self.unfolded_reads.fetch_add(lists, Relaxed) + lists;
+        let stored = self.lists.load(Relaxed) as f64;
+        if reads as f64 * (deltas as f64) < FOLD_AFTER * stored * stored || self.deltas.swap(0, Relaxed) == 0
+        {
+            return false;
+        }
+        self.unfolded_reads.store(0, Relaxed);
+        self.folds.fetch_add(1, Relaxed);
+        true
+    }
+
+    /// Notes how many deltas lie on top of how many lists in the store.
+    pub(crate) fn note_deltas(&self, deltas: u64, lists: u64) {
+        self.lists.store(lists, Relaxed);
+        self.deltas.store(deltas, Relaxed);
+    }
+
+    /// How often folding was found worth it.
+    pub(crate) fn folds(&self) -> u64 {
+        self.folds.load(Relaxed)
     }
 
     /// Counts lists written. For the one writer; after enough of them, what lies back counts half.
@@ -99,12 +136,14 @@ impl Mix {
 pub(crate) struct PolicyState {
     policy: LinkPolicy,
     pending: Vec<u8>,
+    /// The folds that `pending` knows of.
+    folds: u64,
 }
 
 impl PolicyState {
     /// Remembers nothing yet.
     pub(crate) fn new(policy: LinkPolicy) -> Self {
-        PolicyState { policy, pending: Vec::new() }
+        PolicyState { policy, ..PolicyState::default() }
     }
 
     /// The form to write the list of `slot` in, of which `changed` links were added or dropped since it was
@@ -128,6 +167,19 @@ impl PolicyState {
             }
         };
         if whole { Form::Pivot } else { Form::Delta }
+    }
+
+    /// Whether the store is to be watched for deltas that searches meet.
+    pub(crate) fn folds(&self) -> bool {
+        self.policy == LinkPolicy::Adaptive
+    }
+
+    /// Forgets the deltas that the store was told to fold since this was last called.
+    pub(crate) fn catch_up(&mut self, mix: &Mix) {
+        if self.folds != mix.folds() {
+            self.folds = mix.folds();
+            self.pending.clear();
+        }
     }
 
     /// Notes how the list of `slot` was written.
@@ -225,13 +277,33 @@ mod tests {
     }
 
     #[test]
+    fn folding_is_due_once_when_reads_have_met_a_delta_per_list() {
+        let mix = Mix::default();
+        assert!(!mix.note_reads(1_000_000), "no deltas, nothing to fold");
+        mix.note_deltas(500, 1_000);
+        assert!(!mix.note_reads(1_999));
+        assert!(mix.note_reads(1));
+        assert!(!mix.note_reads(1_000_000), "not again before there are new deltas");
+        let mut state = PolicyState::new(LinkPolicy::Adaptive);
+        state.wrote(3, Form::Delta);
+        state.catch_up(&mix);
+        assert_eq!(state.pending(3), 0);
+        state.wrote(3, Form::Delta);
+        state.catch_up(&mix);
+        assert_eq!(state.pending(3), 1);
+        mix.note_deltas(2_000, 1_000);
+        assert!(!mix.note_reads(499));
+        assert!(mix.note_reads(1));
+    }
+
+    #[test]
     fn the_mix_follows_what_happens() {
         let mix = Mix::default();
         assert_eq!(mix.reads_per_write(), 1.0);
         (0..200).for_each(|_| mix.note_writes(1_000));
         assert!(mix.reads_per_write() < 0.01);
         for _ in 0..200 {
-            mix.note_reads(10_000);
+            assert!(!mix.note_reads(10_000));
             mix.note_writes(1_000);
         }
         let ratio = mix.reads_per_write();

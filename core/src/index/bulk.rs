@@ -6,12 +6,12 @@ use super::types::{Inserted, Rows};
 use super::{Index, Published};
 use crate::graph::upper;
 use crate::hnsw::level_of;
-use crate::kv::{Batch, Space, links, slot_key};
+use crate::kv::{Batch, Entry, Space, links, slot_key};
 use crate::rnn::{self, Graph};
-use crate::{Code, Control, Error, Id, Pool, Result, Slot};
+use crate::{Code, Control, Error, Id, Pool, Result, Slot, sync};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// The steps of a bulk build, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,6 @@ pub enum BulkPhase {
 
 /// Rows gathered for one write of the vector file.
 const GATHER: usize = 4096;
-/// Rows of one batch for the store.
-const RUN: usize = 16_384;
 
 impl Index {
     /// Builds the graph of all `rows` at once and writes everything in one ordered pass. Several times as fast as
@@ -81,7 +79,7 @@ impl Index {
         let graph = rnn::build(&input, &params, pool, control, &|step| phase(BulkPhase::Graph(step)))?;
 
         phase(BulkPhase::Vectors);
-        let written = self.write_vectors(&graph, rows.vectors, control);
+        let written = self.write_vectors(&graph, rows.vectors, pool, control);
         if let Err(error) = written {
             // Rows that no record names are harmless; giving their space back is all there is to do.
             let _ = self.vectors.clear();
@@ -106,7 +104,7 @@ impl Index {
 
         self.upper.load(&levels)?;
         for &(rep, twin) in &graph.twins {
-            Arc::make_mut(&mut crate::sync::lock(&self.chained)).insert(twin);
+            Arc::make_mut(&mut sync::lock(&self.chained)).insert(twin);
             let next = self.twins.ensure(rep)[0].load(Ordering::Acquire);
             self.twins.ensure(twin)[0].store(next, Ordering::Release);
             self.twins.ensure(rep)[0].store(twin + 1, Ordering::Release);
@@ -126,19 +124,37 @@ impl Index {
         rows * (u64::from(self.config.dim) * 9 + 500) + (64 << 20)
     }
 
-    fn write_vectors(&self, graph: &Graph, vectors: &[f32], control: &Control<'_>) -> Result<()> {
+    fn write_vectors(
+        &self,
+        graph: &Graph,
+        vectors: &[f32],
+        pool: &dyn Pool,
+        control: &Control<'_>,
+    ) -> Result<()> {
         let dim = self.config.dim as usize;
-        let mut gathered = Vec::with_capacity(GATHER * dim);
-        for (first, rows) in (0..).step_by(GATHER).zip(graph.rows.chunks(GATHER)) {
-            control.check()?;
-            gathered.clear();
-            rows.iter().for_each(|&row| gathered.extend_from_slice(&vectors[row as usize * dim..][..dim]));
-            self.vectors.write_cold(first, &gathered)?;
-        }
+        let runs: Vec<&[u32]> = graph.rows.chunks(GATHER).collect();
+        // A file that grows by whole extents must not be made to by several threads at once.
+        self.vectors.reserve_rows(graph.rows.len() as u32)?;
+        let failed: Mutex<Option<Error>> = Mutex::default();
+        pool.for_each(runs.len(), &|i| {
+            if sync::lock(&failed).is_some() {
+                return;
+            }
+            let written = control.check().and_then(|()| {
+                let rows = runs[i].iter().map(|&row| &vectors[row as usize * dim..][..dim]);
+                let gathered: Vec<f32> = rows.flatten().copied().collect();
+                self.vectors.write_cold((i * GATHER) as Slot, &gathered)
+            });
+            if let Err(error) = written {
+                sync::lock(&failed).get_or_insert(error);
+            }
+        });
+        let failed = sync::lock(&failed).take();
+        failed.map_or(Ok(()), Err)?;
         self.vectors.sync()
     }
 
-    /// Writes everything keyed, in runs that bound memory. The counters come last: until they say that there are rows,
+    /// Writes everything keyed, in bounded memory. The counters come last: until they say that there are rows,
     /// what was stored before them is swept away at the next open.
     fn store_graph(
         &self,
@@ -148,26 +164,27 @@ impl Index {
         key_of: &dyn Fn(u32) -> Vec<u8>,
         meta: Meta,
     ) -> Result<()> {
+        // One space after the other, each in the order of its keys: that is what a store can load past its usual path.
         let nodes = graph.rows.len() - graph.twins.len();
-        for (first, rows_of_run) in (0..).step_by(RUN).zip(graph.rows.chunks(RUN)) {
-            let mut batch = Batch::default();
-            for (slot, &row) in (first..).zip(rows_of_run) {
-                if (slot as usize) < nodes {
-                    batch.put(Space::Links, slot_key(slot), links::encode(graph.base.of(slot as usize)));
-                }
-                batch.put(Space::Slots, slot_key(slot), key_of(row));
-                if let Some(text) = rows.payloads.get(row as usize).and_then(Option::as_ref) {
-                    batch.put(Space::Payloads, slot_key(slot), text.as_bytes());
-                }
-            }
-            self.kv.apply(&batch)?;
+        let load = |space: Space, entries: &mut dyn Iterator<Item = Entry>| {
+            self.kv.load_sorted(space, &mut entries.map(Ok)).map(drop)
+        };
+        let list = |slot: usize| (slot_key(slot as Slot).into(), links::encode(graph.base.of(slot)));
+        load(Space::Links, &mut (0..nodes).map(list))?;
+        let slots = || (0 as Slot..).zip(&graph.rows);
+        load(Space::Slots, &mut slots().map(|(slot, &row)| (slot_key(slot).into(), key_of(row))))?;
+        let payload = |row: u32| rows.payloads.get(row as usize).and_then(Option::as_ref);
+        if !rows.payloads.is_empty() {
+            let stored =
+                |(slot, &row): (Slot, &u32)| Some((slot_key(slot).into(), payload(row)?.clone().into()));
+            load(Space::Payloads, &mut slots().filter_map(stored))?;
         }
         // All rows that share index keys at once, so that each key is written once.
         const SPAN: usize = crate::kv::postings::SPAN as usize;
         for (first, rows_of_run) in (0..).step_by(SPAN).zip(graph.rows.chunks(SPAN)) {
             let mut entries = Entries::default();
             for (slot, &row) in (first..).zip(rows_of_run) {
-                if let Some(text) = rows.payloads.get(row as usize).and_then(Option::as_ref) {
+                if let Some(text) = payload(row) {
                     entries.add(slot, text, &self.rules)?;
                 }
             }
@@ -177,17 +194,12 @@ impl Index {
                 self.kv.apply(&batch)?;
             }
         }
-        // In the order of their keys: a store writes an ordered run far cheaper than a scattered one.
-        let mut named: Vec<(u32, Slot)> = (0..).zip(&graph.rows).map(|(slot, &row)| (row, slot)).collect();
+        let mut named: Vec<(u32, Slot)> = slots().map(|(slot, &row)| (row, slot)).collect();
         match rows.ids {
             None => named.sort_unstable(),
             Some(ids) => named.sort_unstable_by(|a, b| ids[a.0 as usize].cmp(&ids[b.0 as usize])),
         }
-        for run in named.chunks(RUN) {
-            let mut batch = Batch::default();
-            run.iter().for_each(|&(row, slot)| batch.put(Space::Ids, key_of(row), slot_key(slot)));
-            self.kv.apply(&batch)?;
-        }
+        load(Space::Ids, &mut named.iter().map(|&(row, slot)| (key_of(row), slot_key(slot).into())))?;
         let mut batch = Batch::default();
         for (slot, levels) in levels {
             batch.put(Space::Upper, slot_key(*slot), levels.clone());
@@ -199,6 +211,10 @@ impl Index {
             }
         }
         heads.into_iter().for_each(|(rep, twin)| batch.put(Space::Twins, slot_key(rep), slot_key(twin)));
+        let seq = self.kv.apply(&batch)?;
+        // A disk that fills does so here, while nothing counts yet; the counters alone take next to no room.
+        self.kv.sync(seq)?;
+        let mut batch = Batch::default();
         meta.put(&mut batch);
         let seq = self.kv.apply(&batch)?;
         self.kv.sync(seq).map(drop)

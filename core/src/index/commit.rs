@@ -140,6 +140,7 @@ impl Index {
 
     fn checkpoint_steps(&self, w: &mut Writer) -> Result<()> {
         self.vectors.sync()?;
+        w.policy.catch_up(&self.mix);
         let mut batch = self.overlay.to_batch();
         let forms = self.changed_lists(w, &mut batch)?;
         for &slot in &w.orphans {
@@ -154,7 +155,15 @@ impl Index {
         self.adjacency.clean();
         self.mix.note_writes(forms.len() as u64);
         forms.into_iter().for_each(|(slot, form)| w.policy.wrote(slot, form));
+        self.watch_deltas(w);
         Ok(())
+    }
+
+    /// Looks at how many deltas the store holds, where searches that meet them are to have them folded.
+    pub(crate) fn watch_deltas(&self, w: &Writer) {
+        if w.policy.folds() {
+            self.mix.note_deltas(self.kv.unfolded(Space::Links), u64::from(w.meta.next));
+        }
     }
 
     /// Adds every changed list to `batch`, whole or as what changed, and tells which.

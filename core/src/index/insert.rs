@@ -283,7 +283,6 @@ impl Index {
         }
         let epoch = self.adjacency.epoch();
         let view = self.kv.view()?;
-        self.mix.note_reads(1);
         self.adjacency.fetch(&*view, epoch, &[slot], &mut |_, list| {
             out.clear();
             out.extend_from_slice(list);

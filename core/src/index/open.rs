@@ -70,6 +70,9 @@ impl Index {
             options,
         };
         index.load(meta)?;
+        if !index.options.read_only {
+            index.watch_deltas(&crate::sync::lock(&index.writer));
+        }
         Ok(index)
     }
 

@@ -7,7 +7,7 @@ use super::types::{Explain, Hit, SearchParams};
 use super::{Index, Published};
 use crate::graph::upper::Node;
 use crate::hnsw::{Layer, Scratch, beam, greedy, node_of_key, rank_of_key, sort_key};
-use crate::kv::Read;
+use crate::kv::{Read, Space};
 use crate::simd;
 use crate::vectors::RowRef;
 use crate::{Control, Error, MAX_K, Pool, Result, Slot, sync};
@@ -57,7 +57,8 @@ impl<'a> Base<'a> {
 impl Layer for Base<'_> {
     fn links(&mut self, node: u32, pending: &[Reverse<u64>], out: &mut Vec<u32>) -> Result<()> {
         if !self.index.adjacency.read(node, out) {
-            self.index.fetch_links(&mut self.view, node, pending, out)?;
+            let searching = matches!(self.yields, Yield::Visible(_) | Yield::Selected(_));
+            self.index.fetch_links(&mut self.view, node, pending, searching, out)?;
         }
         out.iter_mut().for_each(|link| *link = crate::kv::links::slot(*link));
         Ok(())
@@ -142,6 +143,7 @@ impl Index {
         view: &mut Option<(u64, Box<dyn Read + 'a>)>,
         node: Slot,
         pending: &[Reverse<u64>],
+        searching: bool,
         out: &mut Vec<u32>,
     ) -> Result<()> {
         // An older view would do for reading, but its lists would not be kept.
@@ -153,7 +155,9 @@ impl Index {
         let mut wanted = vec![node];
         let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
         wanted.extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
-        self.mix.note_reads(wanted.len() as u64);
+        if searching && self.mix.note_reads(wanted.len() as u64) {
+            self.kv.fold(Space::Links);
+        }
         let found = self.adjacency.fetch(&**view, *epoch, &wanted, &mut |slot, list| {
             if slot == node {
                 out.clear();

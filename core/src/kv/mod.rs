@@ -220,6 +220,12 @@ pub trait Kv {
     fn load_sorted(&self, space: Space, entries: &mut dyn Iterator<Item = Result<Entry>>) -> Result<Seq> {
         load_in_batches(space, entries, &mut |batch| self.apply(batch))
     }
+    /// Roughly how many merges reads of `space` still have to fold; 0 for stores that fold while applying.
+    fn unfolded(&self, _space: Space) -> u64 {
+        0
+    }
+    /// A hint: `space` is read so much that folding its merges now, in the background, pays. Never waits.
+    fn fold(&self, _space: Space) {}
     /// Bytes of memory the store's own caches hold now.
     fn memory(&self) -> u64;
     /// Bytes the store takes on disk now; 0 where it has none.

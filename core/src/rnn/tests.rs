@@ -192,6 +192,28 @@ fn threads_change_nothing() {
     }
 }
 
+/// A checksum of everything in `graph`.
+fn hash(graph: &Graph) -> u32 {
+    let layers = std::iter::once(&graph.base).chain(graph.upper.iter().map(|layer| &layer.adjacency));
+    let words = layers.flat_map(|layer| layer.offsets.iter().map(|&at| at as u32).chain(layer.links.clone()));
+    let nodes = graph.upper.iter().flat_map(|layer| layer.nodes.clone());
+    let twins = graph.twins.iter().flat_map(|&(rep, twin)| [rep, twin]);
+    let all = graph.rows.iter().copied().chain(words).chain(nodes).chain(twins).chain(graph.entry);
+    all.fold(0, |sum, word| crc32c::crc32c_append(sum, &word.to_le_bytes()))
+}
+
+#[test]
+fn the_graph_is_the_same_in_every_build_and_on_every_machine() {
+    // Small integers: every sum is exact, in whatever order a machine adds.
+    let vectors: Vec<f32> =
+        (0..5000 * 16).map(|i| (mix(3, i / 64, 1) % 200 + mix(3, i, 2) % 50) as f32).collect();
+    for precision in [Precision::Codes, Precision::Full] {
+        let params = Params { precision, ..Params::default() };
+        let graph = graph_of(&vectors, 16, Metric::L2, &params, &Threads(2));
+        assert_eq!(hash(&graph), 1_482_502_460, "{precision:?}");
+    }
+}
+
 #[test]
 fn recall_holds_for_every_metric_and_precision() {
     let seed = seed();

@@ -2,7 +2,7 @@
 
 use asteroid_core::kv::Space;
 use asteroid_core::{Error, Result};
-use rocksdb::{MergeOperands, Options};
+use rocksdb::{CompactionDecision, MergeOperands, Options};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Stands in a key's place once its value and operands did not fold.
@@ -11,6 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// damage stays where it is, reads of that key alone are refused, and a later put mends it. No encoded list
 /// begins with it: a list's count would be a number of ten bytes that none of them ends.
 const DAMAGED: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffdoes not fold";
+
+/// Stands in a key's place once its value and operands folded to nothing: RocksDB's merges cannot remove a key.
+/// Readers are shown none, and compaction drops it. No stored list begins with it either.
+const NOTHING: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffnothing";
 
 /// Whether a space takes merges.
 pub(super) fn merges(space: Space) -> bool {
@@ -24,14 +28,18 @@ pub(super) fn register(options: &mut Options, space: Space) {
             if base == Some(DAMAGED) {
                 return Err(Error::corrupt("it was damaged before"));
             }
-            // A fold to nothing has no form here; no space folds so.
-            space.fold(base, &operands)?.ok_or_else(|| Error::corrupt("it folds to nothing"))
+            let base = base.filter(|base| *base != NOTHING);
+            Ok(space.fold(base, &operands)?.unwrap_or_else(|| NOTHING.to_vec()))
         }))
     };
     let partial = move |_: &[u8], _: Option<&[u8]>, operands: &MergeOperands| {
         Some(guarded(|| combined(space, operands.iter().map(<[u8]>::to_vec).collect())))
     };
     options.set_merge_operator(&format!("asteroid.{}", space.name()), full, partial);
+    options.set_compaction_filter("asteroid.nothing", |_, _, value| match value {
+        NOTHING => CompactionDecision::Remove,
+        _ => CompactionDecision::Keep,
+    });
 }
 
 /// Combines neighbours until one is left: every byte is copied a logarithmic number of times.
@@ -56,8 +64,12 @@ fn guarded(fold: impl FnOnce() -> Result<Vec<u8>>) -> Vec<u8> {
     }
 }
 
-/// `CORRUPT`, naming the key, where a value read is the mark of a failed fold.
-pub(super) fn checked<'a>(space: Space, key: &[u8], value: &'a [u8]) -> Result<&'a [u8]> {
+/// What a reader is shown of a stored value: `None` where a fold left nothing; `CORRUPT`, naming the key, where it is
+/// the mark of a failed fold.
+pub(super) fn shown<'a>(space: Space, key: &[u8], value: &'a [u8]) -> Result<Option<&'a [u8]>> {
+    if value == NOTHING && merges(space) {
+        return Ok(None);
+    }
     if value == DAMAGED && merges(space) {
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         return Err(Error::corrupt(format!(
@@ -65,5 +77,5 @@ pub(super) fn checked<'a>(space: Space, key: &[u8], value: &'a [u8]) -> Result<&
             space.name()
         )));
     }
-    Ok(value)
+    Ok(Some(value))
 }

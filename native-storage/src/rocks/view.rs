@@ -31,10 +31,9 @@ impl Read for View<'_> {
         let Some(family) = self.family(space) else { return Ok(false) };
         let found = self.kv.db.get_pinned_cf_opt(family, key, &self.options);
         let found = found.map_err(|error| self.kv.failure(&error))?;
-        if let Some(value) = &found {
-            see(merge::checked(space, key, value)?);
-        }
-        Ok(found.is_some())
+        let shown = found.as_ref().map_or(Ok(None), |value| merge::shown(space, key, value))?;
+        shown.map(see);
+        Ok(shown.is_some())
     }
 
     fn get_many(
@@ -50,8 +49,7 @@ impl Read for View<'_> {
         let found = self.kv.db.batched_multi_get_cf_opt(family, keys.iter().copied(), false, &self.options);
         for (i, found) in found.into_iter().enumerate() {
             let value = found.map_err(|error| self.kv.failure(&error))?;
-            let value = value.as_ref().map(|value| merge::checked(space, keys[i], value));
-            see(i, value.transpose()?);
+            see(i, value.as_ref().map_or(Ok(None), |value| merge::shown(space, keys[i], value))?);
         }
         Ok(())
     }
@@ -72,7 +70,9 @@ impl Read for View<'_> {
         let mut entries = self.kv.db.raw_iterator_cf_opt(family, options);
         entries.seek_to_first();
         while let Some((key, value)) = entries.item() {
-            if see(key, merge::checked(space, key, value)?).is_break() {
+            if let Some(value) = merge::shown(space, key, value)?
+                && see(key, value).is_break()
+            {
                 return Ok(());
             }
             entries.next();

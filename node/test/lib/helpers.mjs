@@ -4,20 +4,56 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { AsteroidError, open } from 'asteroid-db'
+
+/** What is left to do after each test, in one hook: databases close before their directories go. */
+const endings = new WeakMap()
+
+function ending(t) {
+  const known = endings.get(t)
+  if (known) return known
+  const made = { close: [], remove: [] }
+  endings.set(t, made)
+  t.after(async () => {
+    try {
+      for (const close of made.close) await close()
+    } finally {
+      for (const dir of made.remove) rmSync(dir, { recursive: true, force: true })
+    }
+  })
+  return made
+}
 
 /** A directory that is gone after the test. */
 export function place(t) {
   const dir = mkdtempSync(join(tmpdir(), 'asteroid-test-'))
-  t.after(() => rmSync(dir, { recursive: true, force: true }))
+  ending(t).remove.push(dir)
   return join(dir, 'db')
+}
+
+/** The stores that keep a database on disk. */
+export const STORES = ['redb', 'rocksdb']
+
+/** Why tests of a store cannot run with this addon; false where they can. */
+async function missing(storage) {
+  // Refused for the store before anybody looks for the database, which is not there.
+  const error = await open('./not there', { storage, readOnly: true }).catch((error) => error)
+  return error.code === 'UNSUPPORTED' && 'the addon was built without RocksDB: npm run build'
+}
+const skipped = Object.fromEntries(await Promise.all(STORES.map(async (each) => [each, await missing(each)])))
+
+/** A test that runs once for each store on disk, which it is given after its context. */
+export function testOnStores(name, body) {
+  for (const storage of STORES)
+    test(`${name} (${storage})`, { skip: skipped[storage] }, (t) => body(t, storage))
 }
 
 /** An open database, closed and checked after the test. */
 export async function database(t, options, path = ':memory:') {
   const db = await open(path, { dim: 4, ...options })
-  t.after(async () => {
+  ending(t).close.push(async () => {
     if (db.closed) return
     const report = await db.check()
     await db.close()
@@ -62,9 +98,10 @@ export function vectors(next, n, dim) {
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 
-/** Runs code as a program of its own, with `open` and `path` at hand: its exit code, signal and output. */
-export function program(path, code, { args = [], timeoutMs = 60_000 } = {}) {
-  const source = `import { open, AsteroidError } from 'asteroid-db'\nconst path = ${JSON.stringify(path)}\n${code}`
+/** Runs code as a program of its own, with `open`, `path` and `storage` at hand: its exit code, signal and output. */
+export function program(path, code, { args = [], storage, timeoutMs = 60_000 } = {}) {
+  const given = `const path = ${JSON.stringify(path)}\nconst storage = ${JSON.stringify(storage)}`
+  const source = `import { open, AsteroidError } from 'asteroid-db'\n${given}\n${code}`
   const child = spawn(process.execPath, [...args, '--input-type=module', '-e', source], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],

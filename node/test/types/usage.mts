@@ -1,5 +1,15 @@
 // Compiled by `npm run typecheck`, never run: what must be allowed is, and what must not be is an error.
-import { AsteroidDB, AsteroidError, type BulkBuilt, type Hit, type Id, open, type Row } from 'asteroid-db'
+import {
+  AsteroidDB,
+  AsteroidError,
+  type BulkBuilt,
+  type Converted,
+  convert,
+  type Hit,
+  type Id,
+  open,
+  type Row,
+} from 'asteroid-db'
 
 interface Film {
   title: string
@@ -50,6 +60,12 @@ console.log(
   (await db.stats()).rows,
 )
 await db.mergePayload(1, { title: null })
+const converted: Converted = await convert('./movies', new URL('file:///tmp/y'), {
+  storage: 'rocksdb',
+  signal: AbortSignal.timeout(5),
+  onProgress: ({ done, total }) => console.log(done / total),
+})
+console.log(converted.rows, converted.storage, converted.bytesOnDisk)
 const built: BulkBuilt = await db.bulkBuild(new Float32Array(6), {
   threads: 2,
   ids: ['a', 2],
@@ -132,6 +148,8 @@ console.log((await db.get(1)).payload)
 if (new AsteroidError('CLOSED', '').code === 'CLOSE') console.log()
 // @ts-expect-error: not Films
 await db.bulkBuild(new Float32Array(3), { payloads: [{ name: 'Alien' }] })
+// @ts-expect-error: nothing converts to memory
+await convert('./a', './b', { storage: 'memory' })
 // @ts-expect-error: numbers are not vectors
 await db.bulkBuild(7)
 // @ts-expect-error: dim cannot be set
