@@ -344,10 +344,11 @@ test('a database opened to read is exported, and a process may end amid exports 
   writeFileSync(at('file'), file)
   await runs(
     at('db'),
-    `const db = await open(path)
+    `import { readFileSync } from 'node:fs'
+     const db = await open(path)
      const reader = db.export().getReader()
      await reader.read()
-     open(path + '2', { from: (async function* () { yield new Uint8Array(10); await new Promise(() => {}) })() })
+     open(path + '2', { from: (async function* () { yield readFileSync(path + '/../file').subarray(0, 300); await new Promise(() => {}) })() })
      setTimeout(() => process.exit(0), 100)`,
   )
   await (await open(at('db'))).close()
