@@ -133,6 +133,8 @@ const common = {
   legalComments: 'none',
   absWorkingDir: root,
   logLevel: 'warning',
+  // wasm-bindgen names a module of imports once per use.
+  logOverride: { 'duplicate-object-key': 'silent' },
 }
 // Bundlers look for calls as they are written in start.mjs: their syntax stays.
 const page = { ...common, entryPoints: ['wasm/js/page/index.mjs'], minifySyntax: false }

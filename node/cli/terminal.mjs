@@ -45,7 +45,8 @@ export function storageOf({ storage }) {
  */
 export function progressBar(unit = 'rows') {
   const start = { at: performance.now(), done: 0, fraction: 0 }
-  let reading = true
+  // A file of bytes goes at one pace from its start.
+  let reading = unit === 'rows'
   let drawn = Number.NEGATIVE_INFINITY
   let tenth = 0
   return {

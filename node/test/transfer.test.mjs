@@ -344,10 +344,11 @@ test('a database opened to read is exported, and a process may end amid exports 
   writeFileSync(at('file'), file)
   await runs(
     at('db'),
-    `const db = await open(path)
+    `import { readFileSync } from 'node:fs'
+     const db = await open(path)
      const reader = db.export().getReader()
      await reader.read()
-     open(path + '2', { from: (async function* () { yield new Uint8Array(10); await new Promise(() => {}) })() })
+     open(path + '2', { from: (async function* () { yield readFileSync(path + '/../file').subarray(0, 300); await new Promise(() => {}) })() })
      setTimeout(() => process.exit(0), 100)`,
   )
   await (await open(at('db'))).close()
@@ -356,4 +357,28 @@ test('a database opened to read is exported, and a process may end amid exports 
     `const db = await open(path, { from: ${JSON.stringify(at('file'))} }); console.log(await db.count()); await db.close()`,
   )
   assert.equal(Number(out), await (await database(t, { dim: undefined, from: file })).count())
+})
+
+test('a file of format 1 opens for ever', async (t) => {
+  const from = new URL('../../tests/golden/export-1.asteroid', import.meta.url)
+  const db = await database(t, { dim: undefined, from })
+  const vector = (i) => [Math.sin(i), Math.cos(i), Math.sin(2 * i), 1].map(Math.fround)
+  assert.deepEqual([db.dim, db.metric, await db.count()], [4, 'cosine', 40])
+  for (let i = 0; i < 40; i++) {
+    const row = await db.get(i % 2 ? i : `row ${i}`)
+    if (i === 5) assert.equal(row, undefined)
+    else {
+      // The last digits of sines are the host's own.
+      const want = vector(i === 7 ? 700 : i)
+      assert.ok(
+        row.vector.every((x, at) => Math.abs(x - want[at]) < 1e-6),
+        `row ${i}`,
+      )
+      assert.deepEqual(row.payload, i % 4 ? { n: i, text: `number ${i}` } : null)
+    }
+  }
+  const [twin, other] = await db.search(vector(3), { k: 2 })
+  assert.deepEqual(new Set([twin.id, other.id]), new Set([3, 2n ** 63n]))
+  assert.equal((await db.search(vector(0), { filter: { n: { $gt: 30 } } })).length, 7)
+  assert.deepEqual(await bytesOf(db), readFileSync(from))
 })

@@ -18,7 +18,20 @@ test.after(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-const idsOf = (lists) => lists.map((hits) => hits.map(({ id, distance }) => [id, distance]))
+/** Two processors add in two orders: the last digits of a distance differ, and rows that are as far may change places. */
+function assertSame(lists, expected) {
+  const close = (a, b) => Math.abs(a - b) < 2e-6
+  assert.equal(lists.length, expected.length)
+  lists.forEach((hits, query) => {
+    const other = expected[query]
+    assert.equal(hits.length, other.length)
+    hits.forEach(({ id, distance }, at) => {
+      assert.ok(close(distance, other[at].distance), `query ${query}, hit ${at}: ${distance}`)
+      const there = other.find((hit) => hit.id === id) ?? other.at(-1)
+      assert.ok(close(distance, there.distance), `query ${query}: ${id} at ${distance}`)
+    })
+  })
+}
 
 for (const storage of ['opfs', 'indexeddb', 'memory']) {
   test(`Node to ${storage} and back`, async (t) => {
@@ -34,7 +47,7 @@ for (const storage of ['opfs', 'indexeddb', 'memory']) {
     const { rows } = await made.export(file)
     assert.equal(rows, ROWS)
     const queries = vectors(next, 50, DIM)
-    const expected = idsOf(await made.searchMany(queries, { k: 10 }))
+    const expected = await made.searchMany(queries, { k: 10 })
 
     const page = await world.page()
     t.after(() => page.close())
@@ -66,7 +79,7 @@ for (const storage of ['opfs', 'indexeddb', 'memory']) {
       [storage, [...queries]],
     )
     assert.equal(answer.used, storage)
-    assert.deepEqual(idsOf(answer.lists), expected)
+    assertSame(answer.lists, expected)
     assert.deepEqual([answer.even, answer.problems, answer.last], [ROWS / 2, [], 1])
 
     const back = await open(join(folder, `${storage} back`), { from: Buffer.from(answer.file, 'base64') })

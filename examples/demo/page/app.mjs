@@ -166,7 +166,11 @@ function remember(text) {
 }
 
 function listen() {
-  query.addEventListener('input', () => search())
+  query.addEventListener('input', () => {
+    // The nearest are at the top.
+    scrollTo({ top: 0 })
+    search()
+  })
   at('form').addEventListener('submit', (event) => {
     event.preventDefault()
     at('results').focus()

@@ -3,6 +3,10 @@ import { element, number } from './format.mjs'
 
 const KINDS = { guide: 'Guide', api: 'API' }
 const MOST_CHARACTERS = 420
+/** Words that are everywhere. */
+const COMMON = new Set(
+  'and are can does for from has how its not that the this was what when where which with you'.split(' '),
+)
 
 /** Shows hits in `list`, after those that are there where `further` says so. */
 export function showHits(list, hits, text, further) {
@@ -51,7 +55,8 @@ function shorten(text) {
 /** Beginnings of words worth marking: what the embedder takes for the same word. */
 function wordsOf(text) {
   const found = text.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) ?? []
-  return [...new Set(found.map((word) => word.replace(/(?<=...)(ing|ed|es|s)$/, '')))].slice(0, 24)
+  const telling = found.filter((word) => !COMMON.has(word))
+  return [...new Set(telling.map((word) => word.replace(/(?<=...)(ing|ed|es|s)$/, '')))].slice(0, 24)
 }
 
 function marked(text, words) {

@@ -15,6 +15,7 @@ export class Connection {
   #heard = 0
   #looked = 0
   #asked = false
+  #spoke = false
   #timer
   #dead
   /** Called once when it is over. */
@@ -27,7 +28,7 @@ export class Connection {
     worker.onerror = (event) => {
       event.preventDefault?.()
       this.fail(
-        this.#heard > 0
+        this.#spoke
           ? `IO\nthe database's worker stopped (${event.message ?? 'no reason given'}): open the database again`
           : `IO\nthe database's worker could not be started (${event.message ?? 'its file may not be served'}): serve worker.mjs and name it in workerUrl, or import 'asteroid-db/inline'`,
       )
@@ -69,6 +70,7 @@ export class Connection {
   #take({ id, ok, error, progress }) {
     this.#heard = performance.now()
     this.#asked = false
+    this.#spoke = true
     const call = this.#pending.get(id)
     if (!call) return
     if (progress) return call.report?.(...progress)

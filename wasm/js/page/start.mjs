@@ -7,7 +7,10 @@ import { inlineWorker, workerAt } from './elsewhere.mjs'
  */
 export function start(workerUrl, wasmUrl) {
   if (workerUrl !== undefined) return workerAt(workerUrl, wasmUrl)
-  const wasm = wasmUrl ?? new URL('./asteroid.wasm', import.meta.url).href
+  const wasm =
+    wasmUrl === undefined
+      ? new URL('./asteroid.wasm', import.meta.url).href
+      : new URL(wasmUrl, location.href).href
   try {
     const worker = new Worker(new URL('./worker.mjs', import.meta.url), {
       type: 'module',
