@@ -363,7 +363,8 @@ fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
         "{home:?}: {runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}",
         began.elapsed()
     );
-    assert!(poisoned > runs_each / 3 && refused > runs_each / 3);
+    // Only checkpoints poison, and few operations are theirs.
+    assert!(poisoned > runs_each / 12 && refused > runs_each / 3);
 }
 
 /// A run on a disk that fails.
