@@ -113,6 +113,16 @@ fn sound(db: &Index) {
 }
 
 #[test]
+fn what_was_asked_of_an_empty_database_is_asked_anew_after_its_first_write() {
+    let db = Disk::new(StoreKind::Memory).open(Options::default());
+    let all = parsed(&json!({})).unwrap();
+    let count = || db.count_selected(&db.select(&all).unwrap(), &Control::NONE).unwrap();
+    assert_eq!(count(), 0);
+    db.insert(&Id::from(1), &[1.0; DIM], None, Mode::Insert).unwrap();
+    assert_eq!(count(), 1);
+}
+
+#[test]
 fn filtered_calls_in_memory_agree_with_the_model() {
     agree_with_the_model(StoreKind::Memory, 12);
 }

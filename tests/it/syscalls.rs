@@ -39,6 +39,8 @@ pub(crate) struct Watched {
 struct Seen {
     root: PathBuf,
     tree: Mutex<Tree>,
+    /// Where the record and the files parted. Told at the end: a panic must not pass through the C library.
+    parted: Mutex<Vec<String>>,
 }
 
 /// An open file or directory below a watched one.
@@ -61,7 +63,26 @@ struct State {
 }
 
 fn state<T>(work: impl FnOnce(&mut State) -> T) -> T {
+    let _kept = ErrorNumber::keep();
     work(STATE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
+}
+
+/// What the last system call of this thread failed with. Waiting for a lock is a system call, too, so it is put back
+/// after that.
+struct ErrorNumber(c_int);
+
+impl ErrorNumber {
+    fn keep() -> ErrorNumber {
+        // SAFETY: it points to this thread's own variable.
+        ErrorNumber(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for ErrorNumber {
+    fn drop(&mut self) {
+        // SAFETY: it points to this thread's own variable.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
 }
 
 impl Watched {
@@ -70,7 +91,8 @@ impl Watched {
         let dir = quick_dir();
         let tree = Tree::new(disk);
         tree.write_to(dir.path());
-        let seen = Arc::new(Seen { root: dir.path().to_owned(), tree: Mutex::new(tree) });
+        let seen =
+            Arc::new(Seen { root: dir.path().to_owned(), tree: Mutex::new(tree), parted: Mutex::default() });
         state(|state| state.seen.push(seen.clone()));
         WATCHED.fetch_add(1, SeqCst);
         Watched { seen, dir }
@@ -89,6 +111,9 @@ impl Drop for Watched {
             state.open.retain(|_, open| !Arc::ptr_eq(&open.seen, &self.seen));
         });
         if !std::thread::panicking() {
+            let parted =
+                std::mem::take(&mut *self.seen.parted.lock().unwrap_or_else(PoisonError::into_inner));
+            assert!(parted.is_empty(), "{parted:?}");
             let (recorded, found) = (self.seen.tree().contents(), contents(self.dir.path()));
             let differ =
                 recorded.keys().chain(found.keys()).find(|path| recorded.get(*path) != found.get(*path));
@@ -98,6 +123,10 @@ impl Drop for Watched {
 }
 
 impl Seen {
+    fn part(&self, how: String) {
+        self.parted.lock().unwrap_or_else(PoisonError::into_inner).push(how);
+    }
+
     fn tree(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,7 +191,9 @@ fn change(
         return failed(&error);
     }
     let made = make() as c_int;
-    assert_eq!(made >= 0, possible, "the recorded names are not those of {}", seen.root.display());
+    if (made >= 0) != possible {
+        seen.part(format!("the recorded names are not those of {}", seen.root.display()));
+    }
     made
 }
 
@@ -216,7 +247,9 @@ fn written(open: &Open, fd: c_int, data: *const c_void, len: usize, at: Option<o
         Some(at) => system!(SYS_pwrite64, fd, data, len, at),
         None => system!(SYS_write, fd, data, len),
     };
-    assert_eq!(done, len as c_long, "the real disk refused a write to {}", open.path.display());
+    if done != len as c_long {
+        open.seen.part(format!("the real disk refused a write to {}", open.path.display()));
+    }
     outcome.map_or_else(|error| failed(&error) as ssize_t, |()| done as ssize_t)
 }
 

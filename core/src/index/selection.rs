@@ -67,7 +67,9 @@ pub(crate) struct Recent(Mutex<VecDeque<Kept>>);
 
 struct Kept {
     filter: Arc<str>,
+    /// Of the state: the first write has the number that the empty state before it has, but more slots.
     seq: u64,
+    slots: u32,
     sets: Arc<Sets>,
 }
 
@@ -76,19 +78,21 @@ const MOST_KEPT: usize = 32;
 const MOST_BYTES: usize = 8 << 20;
 
 impl Recent {
-    fn find(&self, filter: &str, seq: u64) -> Option<Arc<Sets>> {
+    fn find(&self, filter: &str, state: &Published) -> Option<Arc<Sets>> {
         let mut kept = sync::lock(&self.0);
-        kept.retain(|one| one.seq >= seq);
-        let at = kept.iter().position(|one| one.seq == seq && &*one.filter == filter)?;
+        kept.retain(|one| one.seq >= state.seq);
+        let same = |one: &Kept| (one.seq, one.slots) == (state.seq, state.slots) && &*one.filter == filter;
+        let at = kept.iter().position(same)?;
         let found = kept.remove(at)?;
         let sets = Arc::clone(&found.sets);
         kept.push_back(found);
         Some(sets)
     }
 
-    fn keep(&self, filter: &Arc<str>, seq: u64, sets: &Arc<Sets>) {
+    fn keep(&self, filter: &Arc<str>, state: &Published, sets: &Arc<Sets>) {
         let mut kept = sync::lock(&self.0);
-        kept.push_back(Kept { filter: Arc::clone(filter), seq, sets: Arc::clone(sets) });
+        let (filter, sets) = (Arc::clone(filter), Arc::clone(sets));
+        kept.push_back(Kept { filter, seq: state.seq, slots: state.slots, sets });
         let mut bytes: usize = kept.iter().map(|one| one.sets.bytes()).sum();
         while kept.len() > MOST_KEPT || bytes > MOST_BYTES {
             match kept.pop_front() {
@@ -108,14 +112,14 @@ impl Index {
         self.reading()?;
         let (state, live) = self.state();
         let source = filter.source();
-        if let Some(sets) = source.and_then(|source| self.selections.find(source, state.seq)) {
+        if let Some(sets) = source.and_then(|source| self.selections.find(source, &state)) {
             return Ok(Selection { state, filter: Arc::clone(filter), sets });
         }
         let probe = Probe::compile(filter, &self.rules);
         let (answer, _) = self.answer(&probe, &live)?;
         let sets = Arc::new(Sets::new(answer.sure, answer.unsure));
         if let Some(source) = source {
-            self.selections.keep(source, state.seq, &sets);
+            self.selections.keep(source, &state, &sets);
         }
         Ok(Selection { state, filter: Arc::clone(filter), sets })
     }
