@@ -146,18 +146,6 @@ impl RocksKv {
         self.folder.busy() || families.any(|family| names.into_iter().any(|name| is(family, name)))
     }
 
-    /// debug
-    #[allow(clippy::print_stderr)]
-    pub fn debug_cf(&self) {
-        for space in Space::ALL {
-            let Ok(family) = self.family(space) else { continue };
-            let all = self.db.property_value_cf(family, "rocksdb.cfstats-no-file-histogram").ok().flatten().unwrap_or_default();
-            for line in all.lines() {
-                if line.contains(" L0 ") || line.contains(" L1 ") || line.contains(" Sum ") || line.contains("  L") || line.contains("Level ") { eprintln!("{} {line}", space.name()); }
-            }
-        }
-    }
-
     /// What was written to disk since the store was opened.
     pub fn written(&self) -> Written {
         let count = |ticker| self.setup.db.get_ticker_count(ticker);

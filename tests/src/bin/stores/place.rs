@@ -70,7 +70,6 @@ impl Place {
     pub(crate) fn finish(&self) -> Value {
         self.index.close().unwrap();
         self.settle();
-        if let Some(kv) = &self.rocks { kv.debug_cf(); }
         let written = self.rocks.as_ref().map(|kv| kv.written()).unwrap_or_default();
         let counted = |file: &Counted| file.written.load(Relaxed);
         json!({
