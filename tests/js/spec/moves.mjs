@@ -125,7 +125,8 @@ export const tests = {
     const onProgress = () => {
       throw new Error('no more')
     }
-    await t.rejects('ABORTED', () => anew(t, { from: piecewise(), onProgress }, place))
+    // The last report may come when the database is made: nothing is said of what is there then.
+    await t.rejects('ABORTED', () => anew(t, { from: piecewise(), onProgress }))
     const throwing = async function* () {
       yield bytes.subarray(0, 100)
       throw new Error('the network went')
