@@ -36,7 +36,7 @@ impl InsertJob {
         let Some(insertion) = &mut self.insertion else { return Ok(JsValue::UNDEFINED) };
         let stepped = host::control(|control| self.index.step(insertion, &Serial, control));
         match stepped {
-            Ok(None) => return Ok(JsValue::UNDEFINED),
+            Ok(None) => Ok(JsValue::UNDEFINED),
             Ok(Some(inserted)) => {
                 self.insertion = None;
                 Ok(inserted_out(inserted))
