@@ -152,6 +152,10 @@ test('goes by keyboard alone, and by its labels', { timeout: 240_000 }, async (t
       for (const question of ['', QUESTION]) {
         await page.locator('#query').fill(question)
         if (question) await page.locator('#hits > li').first().waitFor()
+        // Colours fade from one scheme to the other, and are poor in between.
+        await page.evaluate(() =>
+          Promise.allSettled(document.getAnimations().map(({ finished }) => finished)),
+        )
         if (pictures) {
           await page.screenshot({
             path: join(pictures, `${colorScheme}-${width}-${question ? 'found' : 'empty'}.png`),
