@@ -30,4 +30,29 @@ function progressThrew(cause, consequence) {
   return new AsteroidError('ABORTED', `onProgress threw, ${consequence}`, { cause })
 }
 
-module.exports = { progressThrew, settle, withSignal }
+/**
+ * Stands between the addon and `onProgress`: hands on rising counts alone, and nothing after `end`, as reports may come
+ * late. Where `onProgress` throws, `thrown` holds what, and `flag` ends the call.
+ */
+function progressRelay(onProgress, flag) {
+  let last = -1
+  const relay = {
+    thrown: undefined,
+    report(done, total) {
+      if (relay.thrown || done <= last) return
+      last = done
+      try {
+        onProgress({ done, total })
+      } catch (error) {
+        relay.thrown = { error }
+        flag.abort()
+      }
+    },
+    end() {
+      last = Number.POSITIVE_INFINITY
+    },
+  }
+  return relay
+}
+
+module.exports = { progressRelay, progressThrew, settle, withSignal }

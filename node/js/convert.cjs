@@ -1,7 +1,7 @@
 'use strict'
 
 const { checkOptions, checkProgress, checkSignal, oneOf } = require('./arguments.cjs')
-const { progressThrew, withSignal } = require('./calls.cjs')
+const { progressRelay, progressThrew, withSignal } = require('./calls.cjs')
 const { fromNative } = require('./errors.cjs')
 const { native } = require('./native.cjs')
 const { checkPlace } = require('./open.cjs')
@@ -18,30 +18,21 @@ async function convert(from, to, options) {
   const signal = checkSignal(given.signal)
   const onProgress = checkProgress(given.onProgress)
   return withSignal(signal ?? (onProgress && new AbortController().signal), async (flag) => {
-    let thrown
-    let last = -1
-    const report = (done, total) => {
-      if (thrown || done <= last) return
-      last = done
-      try {
-        onProgress({ done, total })
-      } catch (error) {
-        thrown = { error }
-        flag.abort()
-      }
-    }
+    const progress = progressRelay(onProgress, flag)
     let converted
     try {
-      const { total, ...rest } = await native().convert(args, flag, onProgress && report)
+      const { total, ...rest } = await native().convert(args, flag, onProgress && progress.report)
       converted = rest
-      if (onProgress) report(total, total)
+      if (onProgress) progress.report(total, total)
     } catch (error) {
-      if (thrown) throw progressThrew(thrown.error, 'which aborted the call; nothing of it was kept')
+      if (progress.thrown)
+        throw progressThrew(progress.thrown.error, 'which aborted the call; nothing of it was kept')
       throw fromNative(error, signal)
     } finally {
-      last = Number.POSITIVE_INFINITY
+      progress.end()
     }
-    if (thrown) throw progressThrew(thrown.error, 'but the new database was already complete')
+    if (progress.thrown)
+      throw progressThrew(progress.thrown.error, 'but the new database was already complete')
     return converted
   })
 }

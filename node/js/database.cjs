@@ -10,7 +10,7 @@ const {
   unsupported,
 } = require('./arguments.cjs')
 const { bulkBuild } = require('./bulk.cjs')
-const { progressThrew, settle, withSignal } = require('./calls.cjs')
+const { progressRelay, progressThrew, settle, withSignal } = require('./calls.cjs')
 const { AsteroidError, aborted, fromNative, invalid } = require('./errors.cjs')
 const { filterText } = require('./filters.cjs')
 const { checkId } = require('./ids.cjs')
@@ -92,37 +92,27 @@ class AsteroidDB {
     const onProgress = checkProgress(given.onProgress)
     const columns = checkRows(rows, addon.dim, what)
     return withSignal(signal ?? (onProgress && new AbortController().signal), async (flag) => {
-      let thrown
+      const progress = progressRelay(onProgress, flag)
       let kept
-      let last = -1
-      const report = (done, total) => {
-        if (thrown || done <= last) return
-        last = done
-        try {
-          onProgress({ done, total })
-        } catch (error) {
-          thrown = { error }
-          flag.abort()
-        }
-      }
       const stage = new (native().Stage)()
       // Queued before the rows are copied, so that writes keep the order of their calls.
-      const written = addon.insertMany(upsert, stage, flag, onProgress && report)
+      const written = addon.insertMany(upsert, stage, flag, onProgress && progress.report)
       written.catch(() => {})
       try {
         await this.#fill(stage, columns, signal)
         const result = await written
-        if (onProgress) report(result.count, result.count)
+        if (onProgress) progress.report(result.count, result.count)
         kept = result
       } catch (error) {
         stage.giveUp()
         await written.catch(() => {})
-        if (thrown) throw progressThrew(thrown.error, 'which aborted the call; nothing of it was kept')
+        if (progress.thrown)
+          throw progressThrew(progress.thrown.error, 'which aborted the call; nothing of it was kept')
         throw fromNative(error, signal)
       } finally {
-        last = Number.POSITIVE_INFINITY
+        progress.end()
       }
-      if (thrown) throw progressThrew(thrown.error, 'but all rows were already written')
+      if (progress.thrown) throw progressThrew(progress.thrown.error, 'but all rows were already written')
       return kept
     })
   }

@@ -6,7 +6,6 @@ use crate::pool::Workers;
 use crate::reply::{Raw, nothing, promise, to_napi, value};
 use crate::signal::{AbortFlag, ReportArgs, Watch};
 use crate::stage::Stage;
-use asteroid_core::rnn::Phase;
 use asteroid_core::{BulkPhase, Control, Index, Pool as _, Result, Rows};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object};
@@ -15,27 +14,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// The names of the steps, in their order: a report's number counts into this.
-const STEPS: [&str; 8] = ["validate", "prepare", "descend", "connect", "upper", "order", "vectors", "store"];
-
-fn number(phase: BulkPhase) -> u32 {
-    match phase {
-        BulkPhase::Validate => 0,
-        BulkPhase::Graph(Phase::Prepare) => 1,
-        BulkPhase::Graph(Phase::Descend) => 2,
-        BulkPhase::Graph(Phase::Connect) => 3,
-        BulkPhase::Graph(Phase::Upper) => 4,
-        BulkPhase::Graph(Phase::Order) => 5,
-        BulkPhase::Vectors => 6,
-        BulkPhase::Store => 7,
-    }
-}
-
 /// The step a build is in, and how long each took.
 struct Steps {
     now: AtomicU32,
     done: AtomicU64,
-    spent: Mutex<([f64; STEPS.len()], Instant)>,
+    spent: Mutex<([f64; BulkPhase::NAMES.len()], Instant)>,
 }
 
 impl Steps {
@@ -43,7 +26,7 @@ impl Steps {
         Steps {
             now: AtomicU32::new(0),
             done: AtomicU64::new(0),
-            spent: Mutex::new(([0.0; STEPS.len()], Instant::now())),
+            spent: Mutex::new(([0.0; BulkPhase::NAMES.len()], Instant::now())),
         }
     }
 
@@ -56,7 +39,7 @@ impl Steps {
     }
 
     /// Milliseconds of each step.
-    fn finish(self) -> [f64; STEPS.len()] {
+    fn finish(self) -> [f64; BulkPhase::NAMES.len()] {
         self.enter(0);
         self.spent.into_inner().unwrap_or_else(PoisonError::into_inner).0
     }
@@ -65,7 +48,7 @@ impl Steps {
 struct Report {
     n: u64,
     threads: usize,
-    spent: [f64; STEPS.len()],
+    spent: [f64; BulkPhase::NAMES.len()],
 }
 
 /// Fails as a build of any rows would before it looked at them. A build of no rows changes nothing.
@@ -86,8 +69,8 @@ fn build(handle: &Handle, index: &Index, rows: Rows<'_>, threads: usize, watch: 
         },
     };
     let built = index.bulk_build(rows, &workers, &control, &|phase| {
-        steps.enter(number(phase));
-        watch.begin(steps.done.load(Ordering::Relaxed), total, number(phase));
+        steps.enter(phase.number());
+        watch.begin(steps.done.load(Ordering::Relaxed), total, phase.number());
     })?;
     Ok(Report { n: built.count, threads: workers.threads(), spent: steps.finish() })
 }
@@ -138,7 +121,7 @@ impl Database {
 
 fn report_out(env: &Env, report: Report) -> napi::Result<Raw> {
     let mut phases = Object::new(env)?;
-    for (name, ms) in STEPS.iter().zip(report.spent) {
+    for (name, ms) in BulkPhase::NAMES.iter().zip(report.spent) {
         phases.set(name, ms)?;
     }
     let mut out = Object::new(env)?;

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { open } from 'asteroid-db'
 import { browser } from './browser/chromium.mjs'
-import { random, vectors } from './spec/context.mjs'
+import { seeded, vectors } from './random.mjs'
 
 const ROWS = 4_000
 const DIM = 16
@@ -36,7 +36,7 @@ function assertSame(lists, expected) {
 for (const storage of ['opfs', 'indexeddb', 'memory']) {
   test(`Node to ${storage} and back`, async (t) => {
     t.diagnostic(`ASTEROID_SEED=${seed}`)
-    const next = random(seed)
+    const next = seeded(seed)
     const made = await open(join(folder, storage), { dim: DIM, metric: 'cosine' })
     t.after(() => made.close())
     await made.bulkBuild(vectors(next, ROWS, DIM), {

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import test from 'node:test'
 import { browser } from './browser/chromium.mjs'
-import { random } from './spec/context.mjs'
+import { seeded } from './random.mjs'
 
 const kills = Number(process.env.ASTEROID_KILLS ?? 10)
 const seed = Number(process.env.ASTEROID_SEED ?? Math.floor(Math.random() * 2 ** 31))
@@ -62,7 +62,7 @@ async function inspect([name, storage]) {
 for (const storage of ['opfs', 'indexeddb']) {
   test(`${storage}: no killed process loses or harms what was acknowledged`, async (t) => {
     t.diagnostic(`ASTEROID_SEED=${seed}`)
-    const next = random(seed)
+    const next = seeded(seed)
     const name = `killed ${storage}`
     let first = 0
     let midway = 0

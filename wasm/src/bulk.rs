@@ -5,28 +5,11 @@ use crate::engine::Engine;
 use crate::host;
 use crate::reply::{Reply, done, to_js};
 use crate::stage::Stage;
-use asteroid_core::rnn::Phase;
 use asteroid_core::{BulkPhase, Control, Rows, Serial};
 use js_sys::Object;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use wasm_bindgen::prelude::*;
-
-/// The names of the steps, in their order: a report's number counts into this.
-const STEPS: [&str; 8] = ["validate", "prepare", "descend", "connect", "upper", "order", "vectors", "store"];
-
-fn number(phase: BulkPhase) -> u32 {
-    match phase {
-        BulkPhase::Validate => 0,
-        BulkPhase::Graph(Phase::Prepare) => 1,
-        BulkPhase::Graph(Phase::Descend) => 2,
-        BulkPhase::Graph(Phase::Connect) => 3,
-        BulkPhase::Graph(Phase::Upper) => 4,
-        BulkPhase::Graph(Phase::Order) => 5,
-        BulkPhase::Vectors => 6,
-        BulkPhase::Store => 7,
-    }
-}
 
 #[wasm_bindgen]
 impl Engine {
@@ -50,7 +33,7 @@ impl Engine {
         let rows = Rows { ids: ids.as_deref(), vectors: &vectors, payloads: &payloads };
         let total = (vectors.len() / self.index.config().dim as usize) as u64;
         let (step, reached) = (AtomicU32::new(0), AtomicU64::new(0));
-        let times = Mutex::new(([0.0; STEPS.len()], host::now()));
+        let times = Mutex::new(([0.0; BulkPhase::NAMES.len()], host::now()));
         let enter = |next: u32| {
             let before = step.swap(next, Ordering::Relaxed);
             if let Ok(mut times) = times.lock() {
@@ -67,14 +50,14 @@ impl Engine {
             },
         };
         let built = self.index.bulk_build(rows, &Serial, &control, &|phase| {
-            enter(number(phase));
-            host::report(reached.load(Ordering::Relaxed), total, number(phase));
+            enter(phase.number());
+            host::report(reached.load(Ordering::Relaxed), total, phase.number());
         });
         let built = built.map_err(|error| to_js(&error))?;
         enter(0);
         let phases = Object::new();
         if let Ok(times) = times.lock() {
-            STEPS.iter().zip(times.0).for_each(|(name, ms)| set(&phases, name, ms));
+            BulkPhase::NAMES.iter().zip(times.0).for_each(|(name, ms)| set(&phases, name, ms));
         }
         let out = Object::new();
         set(&out, "n", built.count as f64);

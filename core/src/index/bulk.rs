@@ -26,6 +26,26 @@ pub enum BulkPhase {
     Store,
 }
 
+impl BulkPhase {
+    /// The names of all steps, in order: what hosts call them.
+    pub const NAMES: [&str; 8] =
+        ["validate", "prepare", "descend", "connect", "upper", "order", "vectors", "store"];
+
+    /// Where the step's name stands in [`BulkPhase::NAMES`].
+    pub const fn number(self) -> u32 {
+        match self {
+            BulkPhase::Validate => 0,
+            BulkPhase::Graph(rnn::Phase::Prepare) => 1,
+            BulkPhase::Graph(rnn::Phase::Descend) => 2,
+            BulkPhase::Graph(rnn::Phase::Connect) => 3,
+            BulkPhase::Graph(rnn::Phase::Upper) => 4,
+            BulkPhase::Graph(rnn::Phase::Order) => 5,
+            BulkPhase::Vectors => 6,
+            BulkPhase::Store => 7,
+        }
+    }
+}
+
 /// Rows gathered for one write of the vector file.
 const GATHER: usize = 4096;
 

@@ -7,6 +7,9 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { AsteroidError, open } from 'asteroid-db'
+import { seeded } from '../../../tests/js/random.mjs'
+
+export { vectors } from '../../../tests/js/random.mjs'
 
 /** What is left to do after each test, in one hook: databases close before their directories go. */
 const endings = new WeakMap()
@@ -82,18 +85,7 @@ export async function rejects(code, call, message = /./) {
 export function random(t) {
   const seed = Number(process.env.ASTEROID_SEED ?? Math.floor(Math.random() * 2 ** 31))
   t.diagnostic(`ASTEROID_SEED=${seed}`)
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let x = Math.imul(state ^ (state >>> 15), state | 1)
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-/** `n * dim` random numbers from -1 to 1. */
-export function vectors(next, n, dim) {
-  return Float32Array.from({ length: n * dim }, () => next() * 2 - 1)
+  return seeded(seed)
 }
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))

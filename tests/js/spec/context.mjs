@@ -1,21 +1,8 @@
 // What every test of the shared specification gets, whatever host it runs on.
 import { assert } from 'chai'
+import { seeded } from '../random.mjs'
 
-/** Random numbers that replay from a seed. */
-export function random(seed) {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let x = Math.imul(state ^ (state >>> 15), state | 1)
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-/** `n * dim` random numbers from -1 to 1. */
-export function vectors(next, n, dim) {
-  return Float32Array.from({ length: n * dim }, () => next() * 2 - 1)
-}
+export { vectors } from '../random.mjs'
 
 /** Rows `from` the nearest to `query` on, by measuring all of them. */
 export function nearest(all, dim, query, k) {
@@ -42,7 +29,7 @@ export class Context {
     this.persistent = host.storage !== 'memory'
     this.storage = host.storage
     this.shares = host.shares
-    this.next = random(host.seed)
+    this.next = seeded(host.seed)
   }
 
   /** A place where no database is yet. */
