@@ -105,7 +105,8 @@ fn assert_alike(a: &Index, b: &Index, shape: &Shape, rng: &mut Rng, what: &str) 
         let params = SearchParams { k: 10, ef_search, include: ALL, ..SearchParams::default() };
         for _ in 0..40 {
             let query = workload::vector(rng, shape);
-            if shape.metric == Metric::Cosine && query.iter().all(|&x| x == 0.0) {
+            // Cosine refuses a query of zeros; by dot every row is equally near it, and any ten of them are right.
+            if shape.metric != Metric::L2 && query.iter().all(|&x| x == 0.0) {
                 continue;
             }
             let (a, b) =
