@@ -43,7 +43,12 @@ const steps = [
   ['js types', () => command(npm, ['run', '--silent', 'test:types'])],
   ['rust lint', cargo(['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])],
   ['rust core for wasm32', () => command('bash', ['scripts/wasm.sh'])],
-  ['rust tests', cargo(['test', '--workspace', '--locked', '--no-fail-fast'])],
+  [
+    'rust tests',
+    cargo(['test', '--workspace', '--locked', '--no-fail-fast'], {
+      ASTEROID_FUZZ_SECONDS: process.env.ASTEROID_FUZZ_SECONDS || '60',
+    }),
+  ],
   ['rust docs', cargo(['doc', '--workspace', '--no-deps', '--locked'], { RUSTDOCFLAGS: '-D warnings' })],
   ['addon build', () => buildAddon({ env, echo: false, timeoutMs: STEP_TIMEOUT_MS })],
   [

@@ -4,6 +4,7 @@
 
 use asteroid_core::{Config, Durability, Metric, OpenRequest, Options, VectorStorage};
 use asteroid_native_storage::{Database, Place, open};
+use asteroid_tests::filters::assert_filters_agree;
 use asteroid_tests::model::{Model, Write, assert_sound, model_of, run};
 use asteroid_tests::pool::Threads;
 use asteroid_tests::rng::{Rng, seed};
@@ -126,6 +127,7 @@ fn what_a_killed_process_saw_acknowledged_is_there() {
             }
             model.assert_equals(&database.index, &what);
             assert_sound(&database.index, &what);
+            assert_filters_agree(&database.index, &model, &mut rng, &what);
         }
     }
     println!(

@@ -4,6 +4,7 @@
 
 pub mod data;
 pub mod exact;
+pub mod filters;
 pub mod model;
 pub mod pool;
 pub mod quiet;
