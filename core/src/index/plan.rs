@@ -29,7 +29,7 @@ impl Plan {
 /// A scanned vector against one met on a walk: read in order and ahead of time, with no list to read or heap to keep.
 pub(crate) const SCANNED: f64 = 0.35;
 /// The same where rows have sketches.
-pub(crate) const SKETCHED: f64 = 0.06;
+pub(crate) const SKETCHED: f64 = 0.05;
 /// A list read for a bridge.
 const LIST: f64 = 2.0;
 /// A walk that keeps to the matches, and one that drops others, against one without a filter.
@@ -43,6 +43,8 @@ const SWEPT: f64 = 0.4;
 const AWAY: f64 = 0.5;
 /// Where they are, the nearest lie in several directions: so many times the pool finds them.
 pub(crate) const AWAY_EF: usize = 3;
+/// What such a walk costs more than one that is not away; it also misses more, so that it must be worth it.
+const AWAY_COST: f64 = 4.0;
 
 /// What is known when the plan is made.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +86,7 @@ pub(crate) fn choose(inputs: &Inputs) -> (Plan, [f64; 3]) {
     let scan = matches * inputs.scanned + inputs.scan_looks;
     // Expanded nodes, and the bridges of each: as many as it takes to gather a list of matches.
     let bridges = (1.0 / part).min(links) * (1.0 - part);
-    let away = if inputs.is_away() { AWAY_EF as f64 } else { 1.0 };
+    let away = if inputs.is_away() { AWAY_COST } else { 1.0 };
     let bridge = away * (walk * BRIDGING + ef * 1.5 * bridges * LIST) + inputs.walk_looks;
     let sweep = walk * SWEEPING / inputs.around.clamp(1e-6, 1.0) + inputs.walk_looks;
     let mut best = (Plan::Scan, scan);

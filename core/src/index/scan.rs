@@ -2,7 +2,7 @@
 
 use super::sketch::BLOCK;
 use super::{Index, Published};
-use crate::hnsw::sort_key;
+use crate::hnsw::{node_of_key, rank_of_key, sort_key};
 use crate::{Control, Result, Slot};
 use roaring::RoaringBitmap;
 use std::collections::BinaryHeap;
@@ -52,7 +52,7 @@ impl Index {
     ) -> Result<Vec<u64>> {
         let sketched = self.sketches.query(query, self.config.metric, self.kernels);
         // By the farthest that they may be; then all that may be as near.
-        let mut upper = Nearest::new(wanted);
+        let (mut upper, mut limit) = (Nearest::new(wanted), f32::INFINITY);
         let mut maybe: Vec<u64> = Vec::new();
         let mut exact = Nearest::new(wanted);
         let (mut ranks, mut run, mut since) = (Vec::new(), Vec::with_capacity(BLOCK as usize), RUN);
@@ -71,13 +71,11 @@ impl Index {
             if run.len() * WORTH >= BLOCK as usize {
                 self.sketch(block, state);
             }
-            let near = |upper: &Nearest, low: f32| {
-                upper.bound().is_none_or(|bound| sort_key(low, 0) <= bound | u64::from(u32::MAX))
-            };
             let estimated = sketched.estimate(&run, &mut |slot, estimate, off| {
-                if near(&upper, estimate - off) {
+                if estimate - off <= limit {
                     upper.offer(sort_key(estimate + off, slot));
                     maybe.push(sort_key(estimate - off, slot));
+                    limit = upper.bound().map_or(f32::INFINITY, rank_of_key);
                 }
             });
             if estimated {
@@ -91,9 +89,10 @@ impl Index {
                 exact.offer(sort_key(rank, slot));
                 upper.offer(sort_key(rank, slot));
             }
+            limit = upper.bound().map_or(f32::INFINITY, rank_of_key);
         }
         drop_far(&mut maybe, &upper);
-        let mut again: Vec<Slot> = maybe.into_iter().map(crate::hnsw::node_of_key).collect();
+        let mut again: Vec<Slot> = maybe.into_iter().map(node_of_key).collect();
         again.sort_unstable();
         for run in again.chunks(RUN) {
             control.check()?;

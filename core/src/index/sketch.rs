@@ -2,7 +2,7 @@
 //!
 //! A slot's vector never changes, so a sketch is never stale. Blocks are made as scans come by, within a budget.
 
-use crate::simd::Kernels;
+use crate::simd::{self, Kernels};
 use crate::table::Table;
 use crate::{Metric, Slot};
 use std::ops::Range;
@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Slots of one block.
 pub(crate) const BLOCK: u32 = 256;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+/// Rows on their way from memory while one is measured.
+const AHEAD: usize = 6;
 /// Longest vector whose products fit the kernel's sum.
 const MAX_DIM: usize = 65_535;
 /// How far an estimate may be off, in steps times lengths: rounding is off by a twelfth of a squared step on average,
@@ -50,6 +54,8 @@ impl Head {
 struct Block {
     heads: [Head; BLOCK as usize],
     bytes: Box<[u8]>,
+    /// Where they begin: at a cache line.
+    start: usize,
 }
 
 /// The sketches of a database.
@@ -80,7 +86,7 @@ impl Sketches {
 
     /// Bytes of one block.
     pub(crate) fn block_bytes(&self) -> u64 {
-        (size_of::<Block>() + BLOCK as usize * self.dim) as u64
+        (size_of::<Block>() + BLOCK as usize * self.dim + LINE) as u64
     }
 
     /// Whether there is room for those of all `slots`.
@@ -100,12 +106,13 @@ impl Sketches {
     pub(crate) fn make(&self, block: u32, vectors: Option<&[f32]>) -> u64 {
         let made = vectors.map(|vectors| {
             let mut heads = [Head::default(); BLOCK as usize];
-            let mut bytes = vec![0; BLOCK as usize * self.dim].into_boxed_slice();
-            let rows = bytes.chunks_exact_mut(self.dim).zip(vectors.chunks_exact(self.dim));
+            let mut bytes = vec![0; BLOCK as usize * self.dim + LINE].into_boxed_slice();
+            let start = bytes.as_ptr().align_offset(LINE).min(LINE);
+            let rows = bytes[start..].chunks_exact_mut(self.dim).zip(vectors.chunks_exact(self.dim));
             for (head, (bytes, vector)) in heads.iter_mut().zip(rows) {
                 *head = Head::encode(vector, bytes);
             }
-            Box::new(Block { heads, bytes })
+            Box::new(Block { heads, bytes, start })
         });
         let took = if made.is_some() { self.block_bytes() } else { 0 };
         match self.blocks.ensure(block)[0].set(made) {
@@ -140,10 +147,15 @@ impl Sketched<'_> {
         };
         let (dim, q) = (self.bytes.len(), self.head);
         let of_query = (dim as f32 * q.low + q.step * q.sum, q.length * q.length);
-        for &slot in slots {
+        let bytes = &block.bytes[block.start..];
+        for (i, &slot) in slots.iter().enumerate() {
+            if let Some(&soon) = slots.get(i + AHEAD) {
+                let soon = &bytes[(soon % BLOCK) as usize * dim..][..dim];
+                bytemuck::try_cast_slice(soon).map_or((), simd::prefetch);
+            }
             let at = (slot % BLOCK) as usize;
             let head = &block.heads[at];
-            let products = self.kernels.dot_u8(&self.bytes, &block.bytes[at * dim..][..dim]) as f32;
+            let products = self.kernels.dot_u8(&self.bytes, &bytes[at * dim..][..dim]) as f32;
             let dot = head.low * of_query.0 + head.step * (q.low * head.sum + q.step * products);
             let off = SURE * (head.step * q.length + q.step * head.length);
             let square = head.length * head.length;
