@@ -158,7 +158,9 @@ impl Sketched<'_> {
         for (i, &slot) in slots.iter().enumerate() {
             if let Some(&soon) = slots.get(i + AHEAD) {
                 let soon = &bytes[(soon % BLOCK) as usize * dim..][..dim];
-                bytemuck::try_cast_slice::<u8, f32>(soon).map_or((), simd::prefetch);
+                if let Ok(lines) = bytemuck::try_cast_slice(soon) {
+                    simd::prefetch(lines);
+                }
             }
             let at = (slot % BLOCK) as usize;
             let head = &block.heads[at];
