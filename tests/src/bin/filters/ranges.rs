@@ -55,12 +55,12 @@ pub(crate) fn run(asked: &Asked) {
             let hits = db.search_among(&query, &params, Some(&selection), &Control::NONE).unwrap().0;
             assert_eq!(hits.len() as u64, 10.min(count as u64 - (part * count as f64) as u64));
         };
-        let first = timed(&mut || search());
-        let again = median((0..TIMES).map(|_| timed(&mut || search())).collect());
+        let first = timed(&mut &search);
+        let again = median((0..TIMES).map(|_| timed(&mut &search)).collect());
         let after = (0..TIMES).map(|_| {
             let row = rng.below(count as u64);
             db.set_payload(&row.into(), payloads[row as usize].as_deref()).unwrap();
-            timed(&mut || search())
+            timed(&mut &search)
         });
         let after = median(after.collect());
         let selection = db.select(&filter).unwrap();

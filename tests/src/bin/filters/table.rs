@@ -12,6 +12,9 @@ const K: usize = 10;
 /// Of the queries, this part is asked of plans not taken: they may be slow.
 const OTHERS: usize = 4;
 
+/// What a search gives, and how.
+type Answer = (Vec<Hit>, Explain);
+
 /// What a run of searches came to.
 #[derive(Default)]
 pub(crate) struct Run {
@@ -59,7 +62,7 @@ pub(crate) fn once(
     truth: &[HashSet<Id>],
     every: usize,
     run: &mut Run,
-    search: &dyn Fn(usize, &[f32]) -> (Vec<Hit>, Explain),
+    search: &dyn Fn(usize, &[f32]) -> Answer,
 ) {
     let per_anchor = truth.len() / ANCHORS;
     for (at, query) in set.queries.chunks_exact(set.dim).enumerate().step_by(every) {
@@ -116,7 +119,7 @@ fn apart(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// One filtered search as a caller makes it, look-up included.
-pub(crate) fn by_plan(db: &Index, filter: &str, query: &[f32], plan: Option<&str>) -> (Vec<Hit>, Explain) {
+pub(crate) fn by_plan(db: &Index, filter: &str, query: &[f32], plan: Option<&str>) -> Answer {
     let params = SearchParams { k: K, ..SearchParams::default() };
     let selection = db.select(&Arc::new(Filter::parse(filter).unwrap())).unwrap();
     match plan {
@@ -126,7 +129,7 @@ pub(crate) fn by_plan(db: &Index, filter: &str, query: &[f32], plan: Option<&str
     .unwrap()
 }
 
-pub(crate) fn unfiltered(db: &Index, query: &[f32]) -> (Vec<Hit>, Explain) {
+pub(crate) fn unfiltered(db: &Index, query: &[f32]) -> Answer {
     let params = SearchParams { k: K, ..SearchParams::default() };
     db.search_among(query, &params, None, &Control::NONE).unwrap()
 }
