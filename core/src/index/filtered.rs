@@ -159,10 +159,11 @@ impl Index {
         // Of the rows that may match, this part does.
         let dense = (guessed as f64 / possible as f64).clamp(1e-6, 1.0);
         let looks = if sets.unsure.is_empty() { 0.0 } else { CHECK };
-        let scanned = if sets.unsure.is_empty() && self.sketches.fit(selection.state.slots) {
-            plan::SKETCHED
+        let slots = selection.state.slots;
+        let (scanned, whole) = if sets.unsure.is_empty() && self.sketches.fit(slots) {
+            (plan::SKETCHED, f64::from(slots) * plan::WHOLE)
         } else {
-            plan::SCANNED
+            (plan::SCANNED, f64::INFINITY)
         };
         let inputs = Inputs {
             rows: rows as f64,
@@ -172,6 +173,7 @@ impl Index {
             links: f64::from(self.config.m_max0),
             per_place: self.calibration.per_place(),
             scanned,
+            whole,
             scan_looks: looks * (wanted as f64 / dense).min(sets.unsure.len() as f64),
             walk_looks: looks * ef as f64 / dense,
         };
@@ -226,7 +228,7 @@ impl Search<'_> {
         let sets = Arc::clone(&self.selected.sets);
         self.explain.measured += sets.possible().len();
         if sets.unsure.is_empty() {
-            return self.index.scan_set(self.query, &sets.sure, self.state, self.wanted, self.control);
+            return self.index.scan_set(self.query, &sets, self.state, self.wanted, self.control);
         }
         let mut all: Vec<Reverse<u64>> = Vec::new();
         let mut ranks = Vec::with_capacity(RUN);

@@ -30,6 +30,8 @@ impl Plan {
 pub(crate) const SCANNED: f64 = 0.35;
 /// The same where rows have sketches.
 pub(crate) const SKETCHED: f64 = 0.05;
+/// The same where all rows of a block are, wanted or not.
+pub(crate) const WHOLE: f64 = 0.018;
 /// A list read for a bridge.
 const LIST: f64 = 2.0;
 /// A walk that keeps to the matches, and one that drops others, against one without a filter.
@@ -62,6 +64,8 @@ pub(crate) struct Inputs {
     pub(crate) per_place: f64,
     /// What a scanned vector costs.
     pub(crate) scanned: f64,
+    /// What measuring all rows at once costs, wanted or not; infinite where that cannot be.
+    pub(crate) whole: f64,
     /// What reading payloads costs a scan, and a walk.
     pub(crate) scan_looks: f64,
     pub(crate) walk_looks: f64,
@@ -83,7 +87,7 @@ pub(crate) fn choose(inputs: &Inputs) -> (Plan, [f64; 3]) {
     let Inputs { rows, matches, ef, links, per_place, .. } = *inputs;
     let part = inputs.part();
     let walk = (ef * per_place).min(rows);
-    let scan = matches * inputs.scanned + inputs.scan_looks;
+    let scan = (matches * inputs.scanned).min(inputs.whole) + inputs.scan_looks;
     // Expanded nodes, and the bridges of each: as many as it takes to gather a list of matches.
     let bridges = (1.0 / part).min(links) * (1.0 - part);
     let away = if inputs.is_away() { AWAY_COST } else { 1.0 };
@@ -137,6 +141,7 @@ mod tests {
             links: 32.0,
             per_place: 12.0,
             scanned: SCANNED,
+            whole: f64::INFINITY,
             scan_looks: 0.0,
             walk_looks: 0.0,
         }
@@ -167,6 +172,10 @@ mod tests {
         assert_eq!(choose(&away(1e4)).0, Plan::Scan);
         let sketched = Inputs { scanned: SKETCHED, ..away(5e4) };
         assert_eq!(choose(&sketched).0, Plan::Scan);
+        let whole =
+            Inputs { around: 0.01, scanned: SKETCHED, whole: 2e5 * WHOLE, ..inputs(2e5, 1.8e5, 64.0) };
+        assert_eq!(choose(&whole).0, Plan::Scan);
+        assert_eq!(choose(&Inputs { around: 0.9, ..whole }).0, Plan::Sweep);
     }
 
     #[test]

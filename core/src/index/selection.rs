@@ -38,6 +38,9 @@ pub(crate) struct Sets {
     decided: OnceLock<Arc<Sets>>,
     /// Part of the undecided rows that match, by a sample.
     part: OnceLock<f64>,
+    /// A bit per slot for all that may match, once asked for: hundreds of times per node of a walk, which a compressed
+    /// set is too slow for.
+    bits: OnceLock<Arc<[u64]>>,
     /// The same rows as a walk wants them, once one has begun.
     ground: OnceLock<Ground>,
 }
@@ -45,8 +48,7 @@ pub(crate) struct Sets {
 /// The rows that may match, as a walk over them wants them.
 #[derive(Debug)]
 pub(crate) struct Ground {
-    /// A bit per slot: asked hundreds of times per node, which a compressed set is too slow for.
-    bits: Box<[u64]>,
+    bits: Arc<[u64]>,
     /// Whether some of them hang on nodes with the same vector.
     pub(crate) chains: bool,
     /// Some that are nodes, spread evenly over the order of insertion.
@@ -54,14 +56,12 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    fn new(possible: &RoaringBitmap, chained: &RoaringBitmap) -> Ground {
-        let mut bits = vec![0u64; possible.max().map_or(0, |last| last as usize / 64 + 1)].into_boxed_slice();
-        possible.iter().for_each(|slot| bits[slot as usize / 64] |= 1 << (slot % 64));
+    fn new(possible: &RoaringBitmap, bits: &Arc<[u64]>, chained: &RoaringBitmap) -> Ground {
         let count = possible.len();
         let seeds = count.min(MOST_SEEDS);
         let picked = (0..seeds).filter_map(|i| possible.select((i * count / seeds) as u32));
         Ground {
-            bits,
+            bits: Arc::clone(bits),
             chains: !possible.is_disjoint(chained),
             seeds: picked.filter(|&seed| !chained.contains(seed)).collect(),
         }
@@ -82,7 +82,8 @@ impl Ground {
 impl Sets {
     fn new(sure: RoaringBitmap, unsure: RoaringBitmap) -> Sets {
         let both = if unsure.is_empty() { RoaringBitmap::new() } else { &sure | &unsure };
-        Sets { sure, unsure, both, decided: OnceLock::new(), part: OnceLock::new(), ground: OnceLock::new() }
+        let (decided, part) = (OnceLock::new(), OnceLock::new());
+        Sets { sure, unsure, both, decided, part, bits: OnceLock::new(), ground: OnceLock::new() }
     }
 
     /// Rows that may match.
@@ -90,17 +91,27 @@ impl Sets {
         if self.unsure.is_empty() { &self.sure } else { &self.both }
     }
 
-    /// See [`Ground`]. `chained` are the rows that are not nodes themselves.
-    pub(crate) fn ground(&self, chained: &RoaringBitmap) -> &Ground {
-        self.ground.get_or_init(|| Ground::new(self.possible(), chained))
+    /// A bit per slot, up to the last that may match.
+    pub(crate) fn bits(&self) -> &Arc<[u64]> {
+        self.bits.get_or_init(|| {
+            let possible = self.possible();
+            let mut bits = vec![0u64; possible.max().map_or(0, |last| last as usize / 64 + 1)];
+            possible.iter().for_each(|slot| bits[slot as usize / 64] |= 1 << (slot % 64));
+            bits.into()
+        })
     }
 
-    /// Memory, that of the ground included, made or not.
+    /// See [`Ground`]. `chained` are the rows that are not nodes themselves.
+    pub(crate) fn ground(&self, chained: &RoaringBitmap) -> &Ground {
+        self.ground.get_or_init(|| Ground::new(self.possible(), self.bits(), chained))
+    }
+
+    /// Memory, that of the bits included, made or not.
     fn bytes(&self) -> usize {
         let sets = [&self.sure, &self.unsure, &self.both];
-        let ground = self.possible().max().map_or(0, |last| last as usize / 8);
+        let bits = self.possible().max().map_or(0, |last| last as usize / 8);
         let decided = self.decided.get().map_or(0, |decided| decided.bytes());
-        sets.into_iter().map(RoaringBitmap::serialized_size).sum::<usize>() + ground + decided
+        sets.into_iter().map(RoaringBitmap::serialized_size).sum::<usize>() + bits + decided
     }
 }
 

@@ -15,8 +15,8 @@ pub(crate) const BLOCK: u32 = 256;
 const LINE: usize = 64;
 /// Rows on their way from memory while one is measured.
 const AHEAD: usize = 6;
-/// Longest vector whose products fit the kernel's sum.
-const MAX_DIM: usize = 65_535;
+/// Longest vector whose products fit the kernel's sum, read as a signed number: those convert several at once.
+const MAX_DIM: usize = i32::MAX as usize / (255 * 255);
 /// How far an estimate may be off, in steps times lengths. Numbers are rounded up or down by chance, so that whatever
 /// the data their errors are independent and none on average: more than this is off once in 100,000 (Hoeffding).
 const SURE: f32 = 2.5;
@@ -58,11 +58,47 @@ impl Head {
     }
 }
 
+/// Heads of one block by their parts, so that several can be read at once.
+struct Heads {
+    low: [f32; BLOCK as usize],
+    step: [f32; BLOCK as usize],
+    sum: [f32; BLOCK as usize],
+    length: [f32; BLOCK as usize],
+}
+
 struct Block {
-    heads: [Head; BLOCK as usize],
+    heads: Heads,
     bytes: Box<[u8]>,
     /// Where they begin: at a cache line.
     start: usize,
+}
+
+impl Block {
+    /// A block of rows of `dim` numbers.
+    fn new(dim: usize, vectors: &[f32]) -> Block {
+        let zeros = [0.0; BLOCK as usize];
+        let mut heads = Heads { low: zeros, step: zeros, sum: zeros, length: zeros };
+        let mut bytes = vec![0u8; BLOCK as usize * dim + LINE].into_boxed_slice();
+        let start = bytes.as_ptr().align_offset(LINE).min(LINE);
+        let rows = bytes[start..].chunks_exact_mut(dim).zip(vectors.chunks_exact(dim));
+        for (at, (bytes, vector)) in rows.enumerate().take(BLOCK as usize) {
+            let head = Head::encode(vector, bytes, ROWS ^ at as u32);
+            heads.low[at] = head.low;
+            heads.step[at] = head.step;
+            heads.sum[at] = head.sum;
+            heads.length[at] = head.length;
+        }
+        Block { heads, bytes, start }
+    }
+
+    fn rows(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn head(&self, at: usize) -> Head {
+        let heads = &self.heads;
+        Head { low: heads.low[at], step: heads.step[at], sum: heads.sum[at], length: heads.length[at] }
+    }
 }
 
 /// The sketches of a database.
@@ -82,6 +118,24 @@ pub(crate) struct Sketched<'a> {
     metric: Metric,
     bytes: Vec<u8>,
     head: Head,
+    /// What a row's lowest number adds to the product, per unit.
+    low: f32,
+    /// Of the length.
+    square: f32,
+}
+
+/// The ordering keys of the rows of a block, at least and at most.
+pub(crate) struct Bounds {
+    pub(crate) least: [f32; BLOCK as usize],
+    pub(crate) most: [f32; BLOCK as usize],
+    products: [u32; BLOCK as usize],
+}
+
+impl Bounds {
+    pub(crate) fn new() -> Bounds {
+        let zeros = [0.0; BLOCK as usize];
+        Bounds { least: zeros, most: zeros, products: [0; BLOCK as usize] }
+    }
 }
 
 impl Sketches {
@@ -111,16 +165,7 @@ impl Sketches {
 
     /// Makes a block from the vectors of all its slots, or notes that there is none. Answers the bytes it took.
     pub(crate) fn make(&self, block: u32, vectors: Option<&[f32]>) -> u64 {
-        let made = vectors.map(|vectors| {
-            let mut heads = [Head::default(); BLOCK as usize];
-            let mut bytes = vec![0u8; BLOCK as usize * self.dim + LINE].into_boxed_slice();
-            let start = bytes.as_ptr().align_offset(LINE).min(LINE);
-            let rows = bytes[start..].chunks_exact_mut(self.dim).zip(vectors.chunks_exact(self.dim));
-            for (row, (head, (bytes, vector))) in (0..).zip(heads.iter_mut().zip(rows)) {
-                *head = Head::encode(vector, bytes, ROWS ^ row);
-            }
-            Box::new(Block { heads, bytes, start })
-        });
+        let made = vectors.map(|vectors| Box::new(Block::new(self.dim, vectors)));
         let took = if made.is_some() { self.block_bytes() } else { 0 };
         match self.blocks.ensure(block)[0].set(made) {
             Ok(()) => {
@@ -140,47 +185,76 @@ impl Sketches {
     pub(crate) fn query(&self, query: &[f32], metric: Metric, kernels: &'static Kernels) -> Sketched<'_> {
         let mut bytes = vec![0u8; self.dim];
         let head = Head::encode(query, &mut bytes, QUERIES);
-        Sketched { sketches: self, kernels, metric, bytes, head }
+        let low = self.dim as f32 * head.low + head.step * head.sum;
+        Sketched { sketches: self, kernels, metric, bytes, head, low, square: head.length * head.length }
     }
 }
 
 impl Sketched<'_> {
-    /// Shows the ordering key of each of `slots`, all of one block, as an estimate and how far it may be off. Answers
-    /// whether it could.
-    pub(crate) fn estimate(&self, slots: &[Slot], see: &mut impl FnMut(Slot, f32, f32)) -> bool {
+    fn block(&self, block: u32) -> Option<&Block> {
+        self.sketches.blocks.get(block)?.get()?.as_deref()
+    }
+
+    /// Shows the ordering key of each of `slots`, all of one block, at least and at most. Answers whether it could.
+    pub(crate) fn each(&self, slots: &[Slot], see: &mut impl FnMut(Slot, f32, f32)) -> bool {
         let Some(&first) = slots.first() else { return true };
-        let Some(Some(block)) = self.sketches.blocks.get(first / BLOCK).and_then(OnceLock::get) else {
-            return false;
-        };
-        let (dim, q) = (self.bytes.len(), self.head);
-        let of_query = (dim as f32 * q.low + q.step * q.sum, q.length * q.length);
-        let bytes = &block.bytes[block.start..];
+        let Some(block) = self.block(first / BLOCK) else { return false };
+        let dim = self.bytes.len();
         for (i, &slot) in slots.iter().enumerate() {
             if let Some(&soon) = slots.get(i + AHEAD) {
-                let soon = &bytes[(soon % BLOCK) as usize * dim..][..dim];
+                let soon = &block.rows()[(soon % BLOCK) as usize * dim..][..dim];
                 if let Ok(lines) = bytemuck::try_cast_slice(soon) {
                     simd::prefetch(lines);
                 }
             }
             let at = (slot % BLOCK) as usize;
-            let head = &block.heads[at];
-            let products = self.kernels.dot_u8(&self.bytes, &bytes[at * dim..][..dim]) as f32;
-            let dot = head.low * of_query.0 + head.step * (q.low * head.sum + q.step * products);
-            let off = SURE * (head.step * q.length + q.step * head.length);
-            let square = head.length * head.length;
-            match self.metric {
-                Metric::L2 => {
-                    let squares = square + of_query.1;
-                    see(slot, squares - 2.0 * dot, 2.0 * off + SLACK * squares);
-                }
-                Metric::Dot => see(slot, -dot, off + SLACK * (square + of_query.1)),
-                Metric::Cosine => {
-                    let lengths = head.length * q.length;
-                    see(slot, 1.0 - dot / lengths, off / lengths + SLACK);
-                }
-            }
+            let products = self.kernels.dot_u8(&self.bytes, &block.rows()[at * dim..][..dim]);
+            let (least, most) = self.bound(self.metric, block.head(at), products);
+            see(slot, least, most);
         }
         true
+    }
+
+    /// The bounds of all rows of a block. Answers whether it could.
+    pub(crate) fn all(&self, block: u32, bounds: &mut Bounds) -> bool {
+        let Some(block) = self.block(block) else { return false };
+        self.kernels.dots_u8(&self.bytes, block.rows(), &mut bounds.products);
+        // A loop for each metric: none of them asks which it is.
+        match self.metric {
+            Metric::L2 => self.bound_all(Metric::L2, block, bounds),
+            Metric::Dot => self.bound_all(Metric::Dot, block, bounds),
+            Metric::Cosine => self.bound_all(Metric::Cosine, block, bounds),
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn bound_all(&self, metric: Metric, block: &Block, bounds: &mut Bounds) {
+        for at in 0..BLOCK as usize {
+            (bounds.least[at], bounds.most[at]) = self.bound(metric, block.head(at), bounds.products[at]);
+        }
+    }
+
+    /// The ordering key at least and at most; not a number where it is too large to be told.
+    #[inline(always)]
+    fn bound(&self, metric: Metric, head: Head, products: u32) -> (f32, f32) {
+        let q = self.head;
+        let products = products.cast_signed() as f32;
+        let dot = head.low * self.low + head.step * (q.low * head.sum + q.step * products);
+        let off = SURE * (head.step * q.length + q.step * head.length);
+        let square = head.length * head.length;
+        let (key, off) = match metric {
+            Metric::L2 => {
+                let squares = square + self.square;
+                (squares - 2.0 * dot, 2.0 * off + SLACK * squares)
+            }
+            Metric::Dot => (-dot, off + SLACK * (square + self.square)),
+            Metric::Cosine => {
+                let lengths = head.length * q.length;
+                (1.0 - dot / lengths, off / lengths + SLACK)
+            }
+        };
+        (key - off, key + off)
     }
 }
 
@@ -213,9 +287,13 @@ mod tests {
                     let sketched = sketches.query(&query, metric, kernels);
                     let slots: Vec<Slot> = (0..BLOCK).collect();
                     let mut outside = 0;
-                    assert!(sketched.estimate(&slots, &mut |slot, estimate, off| {
-                        let rank = metric.rank(kernels, &query, &vectors[slot as usize * dim..][..dim]);
-                        outside += usize::from((rank - estimate).abs() > off);
+                    let mut bounds = Bounds::new();
+                    assert!(sketched.all(0, &mut bounds));
+                    assert!(sketched.each(&slots, &mut |slot, least, most| {
+                        let at = slot as usize;
+                        let rank = metric.rank(kernels, &query, &vectors[at * dim..][..dim]);
+                        outside += usize::from(!(least..=most).contains(&rank));
+                        assert_eq!((bounds.least[at], bounds.most[at]), (least, most));
                     }));
                     assert_eq!(outside, 0, "{dim} {scale} {shift} {metric:?}");
                 }
@@ -228,10 +306,10 @@ mod tests {
             sketches.make(0, Some(&vectors));
             let sketched = sketches.query(&query, Metric::L2, kernels);
             let slots: Vec<Slot> = (0..BLOCK).collect();
-            sketched.estimate(&slots, &mut |slot, estimate, off| {
+            sketched.each(&slots, &mut |slot, least, most| {
                 let row = &vectors[slot as usize * dim..][..dim];
                 let rank = Metric::L2.rank(kernels, &query, row);
-                assert!((rank - estimate).abs() <= off, "{dim}: {rank} for {estimate} +- {off}");
+                assert!((least..=most).contains(&rank), "{dim}: {rank} for {least}..={most}");
             });
         }
     }
@@ -249,7 +327,8 @@ mod tests {
         assert!(sketches.make(7, Some(&vectors)) > 0);
         assert_eq!(sketches.missing(8, 99 * BLOCK), None);
         let sketched = sketches.query(&vectors[..4], Metric::L2, Kernels::get());
-        assert!(!sketched.estimate(&[5 * BLOCK], &mut |_, _, _| ()));
-        assert!(!sketched.estimate(&[900 * BLOCK], &mut |_, _, _| ()));
+        assert!(!sketched.each(&[5 * BLOCK], &mut |_, _, _| ()));
+        assert!(!sketched.each(&[900 * BLOCK], &mut |_, _, _| ()));
+        assert!(!sketched.all(5, &mut Bounds::new()) && !sketched.all(900, &mut Bounds::new()));
     }
 }
