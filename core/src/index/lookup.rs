@@ -13,6 +13,8 @@ use std::ops::Bound;
 
 /// Lookups that a writer may interrupt before one that makes writers wait.
 const TRIES: usize = 3;
+/// Bytes of a value up to which its rows are put down one by one.
+const SMALL: usize = 64;
 
 impl RowSet for RoaringBitmap {
     fn empty() -> Self {
@@ -111,25 +113,12 @@ impl Lookup<'_> {
     }
 
     fn rows_between(&self, range: &Range) -> Result<RoaringBitmap> {
-        let mut rows = RoaringBitmap::new();
+        let mut rows = Gathered::default();
         let mut pending = self.pending(range)?;
         let mut failed = Ok(());
         self.view.scan(Space::Postings, range, &mut |key, value| {
-            let added = (|| {
-                let (_, base) = postings::split_key(key)?;
-                match pending.remove(key) {
-                    None => postings::add_to(&mut rows, base, value),
-                    Some(operand) => {
-                        // Apart from the others: what it removes may be among them.
-                        let mut of_key = RoaringBitmap::new();
-                        postings::add_to(&mut of_key, base, value)?;
-                        postings::apply(&mut of_key, base, &operand)?;
-                        rows |= of_key;
-                        Ok(())
-                    }
-                }
-            })();
-            match added {
+            let operand = if pending.is_empty() { None } else { pending.remove(key) };
+            match rows.add(key, Some(value), operand.as_deref()) {
                 Ok(()) => Flow::Continue(()),
                 Err(error) => {
                     failed = Err(error);
@@ -139,12 +128,46 @@ impl Lookup<'_> {
         })?;
         failed?;
         for (key, operand) in pending {
-            let (_, base) = postings::split_key(&key)?;
-            let mut of_key = RoaringBitmap::new();
-            postings::apply(&mut of_key, base, &operand)?;
-            rows |= of_key;
+            rows.add(&key, None, Some(&operand))?;
         }
-        Ok(rows)
+        Ok(rows.finish())
+    }
+}
+
+/// The union of many entries. A range may have as many as there are rows, each with a row or two: they are put down as
+/// bits, whose memory is bounded by the rows, not by the entries.
+#[derive(Default)]
+struct Gathered {
+    /// What entries with many rows brought.
+    rows: RoaringBitmap,
+    /// Per span of slots the bits of the others.
+    bits: BTreeMap<Slot, Box<[u8]>>,
+}
+
+impl Gathered {
+    /// Adds the rows of a stored value after `operand`.
+    fn add(&mut self, key: &[u8], value: Option<&[u8]>, operand: Option<&[u8]>) -> Result<()> {
+        let (_, base) = postings::split_key(key)?;
+        if operand.is_none()
+            && let Some(value) = value
+            && value.len() <= SMALL
+        {
+            let bits = self.bits.entry(base).or_insert_with(|| vec![0; postings::SPAN as usize / 8].into());
+            return postings::set_bits(bits, value);
+        }
+        // Apart from the others: what an operand removes may be among them.
+        let mut of_key = RoaringBitmap::new();
+        value.map_or(Ok(()), |value| postings::add_to(&mut of_key, base, value))?;
+        operand.map_or(Ok(()), |operand| postings::apply(&mut of_key, base, operand))?;
+        self.rows |= of_key;
+        Ok(())
+    }
+
+    fn finish(mut self) -> RoaringBitmap {
+        for (base, bits) in self.bits {
+            self.rows |= RoaringBitmap::from_lsb0_bytes(base, &bits);
+        }
+        self.rows
     }
 }
 
