@@ -82,6 +82,8 @@ fn database(memtables: &WriteBufferManager, faults: &Arc<Faults>) -> Options {
 pub(super) const MOST_RUNS: u64 = 24;
 /// Sorted runs of adjacency before some are joined.
 const LINKS_RUNS: i32 = 8;
+/// Sorted runs of what is small, or hardly read, before some are joined.
+const OTHER_RUNS: i32 = 16;
 /// As good as never, for triggers that know no "off".
 const NEVER: i32 = 1 << 30;
 
@@ -132,6 +134,13 @@ fn family(space: Space, cache: &Cache, memtable_bytes: usize) -> Options {
             family.set_compression_type(DBCompressionType::None);
             table.set_block_size(4 << 10);
         }
+    }
+    if !matches!(space, Space::Links | Space::Payloads | Space::Postings) {
+        // Levels would write what comes in key order twice, once more only to drop its sequence numbers, and keep as many
+        // tables of it as there were flushes. As joined runs it is written less and lies in few.
+        family.set_compaction_style(DBCompactionStyle::Universal);
+        family.set_universal_compaction_options(&UniversalCompactOptions::default());
+        family.set_level_zero_file_num_compaction_trigger(OTHER_RUNS);
     }
     if space == Space::Links {
         // Changed all over at every checkpoint. Levels would write the oldest run anew for every few of them;
