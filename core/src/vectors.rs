@@ -346,9 +346,16 @@ impl VectorFile {
         }
     }
 
-    /// Writes consecutive rows from `first` and caches fresh ones. Not durable until [`VectorFile::sync`].
-    pub(crate) fn write(&self, first: Slot, vectors: &[f32]) -> Result<()> {
-        self.write_rows(first, vectors, true)
+    /// Writes one row for each of `slots`, which ascend, and caches fresh ones. Not durable until
+    /// [`VectorFile::sync`].
+    pub(crate) fn write(&self, slots: &[Slot], vectors: &[f32]) -> Result<()> {
+        let mut rest = vectors;
+        for run in slots.chunk_by(|a, b| a + 1 == *b) {
+            let (now, later) = rest.split_at((run.len() * self.layout.dim).min(rest.len()));
+            self.write_rows(run[0], now, true)?;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// [`VectorFile::write`] for rows that nobody is about to read: fresh ones are not cached.
@@ -491,9 +498,9 @@ mod tests {
             let bytes = Arc::new(MemBytes::default());
             let rows: Vec<f32> = (0..500 * 100).map(|i| i as f32 * 0.37 - 11.0).collect();
             let file = VectorFile::open(bytes.clone(), 100, kind, 0, 0).unwrap();
-            file.write(0, &rows[..100 * 7]).unwrap();
+            file.write(&[0, 1, 2, 3, 4, 5, 6], &rows[..100 * 7]).unwrap();
             assert_eq!(&*file.row(3).unwrap(), &rows[300..400]);
-            file.write(7, &rows[700..]).unwrap();
+            file.write(&(7..500).collect::<Vec<_>>(), &rows[700..]).unwrap();
             for file in [file, VectorFile::open(bytes.clone(), 100, kind, 0, 500).unwrap()] {
                 for slot in (0..500).rev() {
                     assert_eq!(
@@ -503,6 +510,28 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_row_written_again_is_seen_at_once() {
+        for kind in [VectorStorage::Paged, VectorStorage::Flat] {
+            let file = VectorFile::open(Arc::new(MemBytes::default()), 3, kind, 1 << 20, 0).unwrap();
+            file.write(&(0..900).collect::<Vec<_>>(), &[1.0; 2700]).unwrap();
+            let held = file.row(5).unwrap();
+            assert!((0..900).all(|slot| *file.row(slot).unwrap() == [1.0; 3]));
+            let slots = [5, 6, 300, 899, 900];
+            file.write(&slots, &(0..15).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+            for (i, &slot) in slots.iter().enumerate() {
+                assert_eq!(
+                    *file.row(slot).unwrap(),
+                    [0, 1, 2].map(|j| (3 * i + j) as f32),
+                    "{kind:?} {slot}"
+                );
+            }
+            assert!([4, 7, 299, 301, 898].iter().all(|&slot| *file.row(slot).unwrap() == [1.0; 3]));
+            // Cached rows are replaced, not changed, under those who hold them; mapped ones are the file itself.
+            assert!(kind == VectorStorage::Flat || *held == [1.0; 3]);
         }
     }
 
@@ -525,7 +554,10 @@ mod tests {
     #[test]
     fn a_damaged_or_missing_row_is_named() {
         let bytes = Arc::new(MemBytes::default());
-        VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0).unwrap().write(0, &[1.0; 40]).unwrap();
+        VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0)
+            .unwrap()
+            .write_cold(0, &[1.0; 40])
+            .unwrap();
         let mut damaged = bytes.to_vec();
         damaged[PAGE as usize + 5 * 20 + 3] ^= 1;
         let file =

@@ -280,7 +280,6 @@ test('rows that are there, and rows that are not', async (t) => {
 
 test('what comes later says so', async (t) => {
   const db = await unchanged(t)
-  await rejects('UNSUPPORTED', () => db.compact(), /later/)
   await rejects('UNSUPPORTED', () => open(':memory:', { dim: 4, quantization: 'sq8' }), /sq8/)
 })
 

@@ -1,7 +1,7 @@
 //! The engine on simulated disks: killed, cut off from power and refused at every operation.
 
 use crate::model_on_disk::{OnDisk, config};
-use asteroid_core::{Code, Durability, Index, Metric, Mode, VectorStorage};
+use asteroid_core::{Code, Control, Durability, Index, Metric, Mode, VectorStorage};
 use asteroid_tests::model::{Model, Write, assert_sound, model_of, run};
 use asteroid_tests::pool::Threads;
 use asteroid_tests::rng::{Rng, seed};
@@ -13,6 +13,9 @@ use std::time::Instant;
 enum Step {
     Write(Write),
     Flush,
+    /// Up to so many steps of the sweep.
+    Tidy(u32),
+    Compact,
     /// Closed and opened again, or merely let go of and opened again.
     Reopen(bool),
 }
@@ -29,8 +32,10 @@ fn steps(seed: u64, count: usize, shape: &Shape) -> Vec<Step> {
         steps.push(Step::Write(write));
     }
     while steps.len() < count {
-        steps.push(match rng.below(20) {
+        steps.push(match rng.below(24) {
             0 => Step::Flush,
+            20 => Step::Compact,
+            21..24 => Step::Tidy(1 << rng.below(6)),
             1 => Step::Reopen(rng.chance(50)),
             2..4 => {
                 let write = workload::rows(&mut rng, shape, Mode::Upsert, shape.most);
@@ -99,6 +104,17 @@ impl Trace {
                 }
                 Step::Flush => {
                     index.flush().unwrap();
+                    durable = last;
+                }
+                Step::Tidy(steps) => {
+                    for _ in 0..*steps {
+                        if !index.tidy(&Control::NONE).unwrap() {
+                            break;
+                        }
+                    }
+                }
+                Step::Compact => {
+                    index.compact(&Control::NONE).unwrap();
                     durable = last;
                 }
                 Step::Reopen(close) => {
@@ -236,6 +252,9 @@ fn go_on(
     while writes.len() < 4 {
         writes.push(Step::Write(workload::write(rng, &shape, state)));
     }
+    if rng.chance(50) {
+        writes.insert(rng.below(4) as usize, Step::Compact);
+    }
     trace.record(&disk, on, &writes, false);
     let what = format!("{what}, written again");
     let mark = trace.at(usize::MAX);
@@ -371,6 +390,16 @@ impl Faulty<'_> {
                     if let Err(error) = open.flush() {
                         self.judge(&error, &mut outcome);
                         outcome.poisoned = true;
+                    }
+                }
+                Step::Tidy(_) | Step::Compact => {
+                    let done = match step {
+                        Step::Compact => open.compact(&Control::NONE),
+                        _ => open.tidy(&Control::NONE).map(drop),
+                    };
+                    if let Err(error) = done {
+                        self.judge(&error, &mut outcome);
+                        outcome.poisoned |= open.flush().is_err_and(|error| error.code() == Code::Poisoned);
                     }
                 }
                 Step::Reopen(close) => {

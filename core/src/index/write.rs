@@ -52,9 +52,10 @@ impl Index {
             return Ok(Inserted { count: 0, first_id: None });
         }
         control.check()?;
-        if u64::from(w.meta.next) + count as u64 > u64::from(crate::id::MAX_SLOTS) {
+        let fresh = (count as u64).saturating_sub(self.reclaim(&mut w)?);
+        if u64::from(w.meta.next) + fresh > u64::from(crate::id::MAX_SLOTS) {
             return Err(Error::invalid(
-                "the database holds as many rows as it can: 2^31, deleted ones included",
+                "the database holds as many rows as it can: 2^31, with deleted ones whose places are not free yet",
             ));
         }
         let given = match rows.ids {
@@ -112,9 +113,10 @@ impl Index {
         let (keys, killed): (Vec<Vec<u8>>, Vec<Slot>) = rows.into_iter().unzip();
         keys.into_iter().for_each(|key| batch.delete(Space::Ids, key));
         self.make_room(&mut w)?;
+        self.keep_up(&mut w, killed.len())?;
         let meta = Meta { live: w.meta.live.saturating_sub(killed.len() as u64), ..w.meta };
         let count = killed.len() as u64;
-        self.commit(&mut w, Commit { first: 0, rows: &[], batch, meta, killed }, || ())?;
+        self.commit(&mut w, Commit { killed, ..Commit::of(batch, meta) }, || ())?;
         drop(w);
         self.settle()?;
         Ok(count)
@@ -154,7 +156,7 @@ impl Index {
         entries.merge_into(&mut batch);
         self.make_room(&mut w)?;
         let meta = w.meta;
-        self.commit(&mut w, Commit { first: 0, rows: &[], batch, meta, killed: Vec::new() }, || ())?;
+        self.commit(&mut w, Commit::of(batch, meta), || ())?;
         drop(w);
         self.settle()
     }
@@ -231,40 +233,51 @@ impl Index {
         pool: &dyn Pool,
         control: &Control<'_>,
     ) -> Result<()> {
-        let start = w.meta.next;
         let dim = self.config.dim as usize;
         let total = rows.len() as u64;
-        let mut done = 0;
+        // Here and not between chunks: a commit of the sweep must not show half of the rows.
+        self.begin_anew(w)?;
+        self.keep_up(w, rows.len())?;
+        // Where the rows written so far went.
+        let mut slots: Vec<Slot> = Vec::with_capacity(rows.len());
         for (chunk, vectors) in rows.chunks(CHUNK).zip(vectors.chunks(CHUNK * dim)) {
-            let last = done + chunk.len() == rows.len();
-            let written = control
-                .check()
-                .and_then(|()| self.make_room(w))
-                .and_then(|()| self.write_chunk(w, chunk, vectors, pool, last.then_some((rows, start))));
+            let done = slots.len();
+            let written = control.check().and_then(|()| self.make_room(w)).and_then(|()| {
+                slots.extend(self.take_slots(w, chunk.len())?);
+                let last = (slots.len() == rows.len()).then_some(rows);
+                self.write_chunk(w, (chunk, vectors), &slots, pool, last)
+            });
             if let Err(error) = written {
-                // What the journal has of this write stays dead; the next commit says so in a record.
-                for slot in start..w.meta.next {
+                let mut unused = slots.split_off(done);
+                unused.retain(|&slot| slot < w.meta.next);
+                for &slot in slots.iter().chain(&unused) {
                     self.died.ensure(slot)[0].store(1, std::sync::atomic::Ordering::Release);
-                    w.orphans.push(slot);
                 }
+                w.slots.give_back(unused.into_iter());
+                // What the journal has of this write stays dead; the next commit says so in a record.
+                w.orphans.extend(slots);
                 return Err(error);
             }
-            done += chunk.len();
-            (control.progress)(done as u64, total);
+            (control.progress)(slots.len() as u64, total);
         }
         Ok(())
     }
 
+    /// Links one chunk, whose rows go to the last of `slots`; with the last chunk comes `commit`: all rows.
     fn write_chunk(
         &self,
         w: &mut Writer,
-        chunk: &[NewRow],
-        vectors: &[f32],
+        (chunk, vectors): (&[NewRow], &[f32]),
+        slots: &[Slot],
         pool: &dyn Pool,
-        commit: Option<(&[NewRow], Slot)>,
+        commit: Option<&[NewRow]>,
     ) -> Result<()> {
         let dim = self.config.dim as usize;
-        let first = w.meta.next;
+        let all = slots;
+        let slots = &slots[slots.len() - chunk.len()..];
+        let known = w.meta.next;
+        let reused = || slots.iter().copied().filter(|&slot| slot < known);
+        self.unborn(reused());
         let plans: Vec<Mutex<Option<Result<Plan>>>> = chunk.iter().map(|_| Mutex::new(None)).collect();
         pool.for_each(chunk.len(), &|i| {
             let plan =
@@ -273,46 +286,52 @@ impl Index {
         });
         let mut stage = Stage::default();
         let mut linked: Vec<Linked<'_>> = Vec::with_capacity(chunk.len());
-        for ((slot, plan), vector) in (first..).zip(plans).zip(vectors.chunks_exact(dim)) {
+        for ((&slot, plan), vector) in slots.iter().zip(plans).zip(vectors.chunks_exact(dim)) {
             let plan = plan.into_inner().unwrap_or_else(|e| e.into_inner());
             let plan = plan.ok_or_else(|| Error::new(Code::Internal, "the pool skipped a job"))??;
             self.link(&mut stage, slot, vector, plan, &mut linked)?;
         }
         // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
-        self.vectors.write(first, vectors)?;
+        self.vectors.write(slots, vectors)?;
         let mut batch = Batch::default();
         self.stage_ops(&stage, &mut batch);
-        let mut meta = Meta { next: first + chunk.len() as u32, ..w.meta };
+        let next = slots.last().map_or(known, |&last| known.max(last + 1));
+        let mut meta = Meta { next, ..w.meta };
         match commit {
-            Some((rows, start)) => {
-                let killed = self.name_rows(rows, start, &mut meta, &mut batch)?;
-                let commit = Commit { first, rows: vectors, batch, meta, killed };
-                self.commit(w, commit, || self.install(stage, first))
+            Some(rows) => {
+                let killed = self.name_rows(rows, all, &mut meta, &mut batch)?;
+                let again = all.iter().copied().filter(|&slot| slot < w.meta.committed).collect();
+                let commit = Commit { slots, rows: vectors, batch, meta, killed, reused: again };
+                self.commit(w, commit, || self.install(stage))?;
             }
             None => {
+                // They have links from here on: after a crash they must be swept again.
+                reused().for_each(|slot| batch.put(Space::Dead, slot_key(slot), []));
                 meta.applied = w.seq + 1;
                 meta.put(&mut batch);
-                self.append(w, first, vectors, &batch)?;
+                self.append(w, slots, vectors, &batch)?;
                 w.meta = meta;
                 self.overlay.absorb(&batch);
-                self.install(stage, first);
+                self.install(stage);
                 self.allocated.store(meta.next, std::sync::atomic::Ordering::Release);
-                Ok(())
             }
         }
+        let used = reused().count() as u32;
+        self.swept.fetch_sub(used, std::sync::atomic::Ordering::AcqRel);
+        Ok(())
     }
 
     /// Gives rows their ids, payloads and index entries; answers with the slots that they replace.
     fn name_rows(
         &self,
         rows: &[NewRow],
-        start: Slot,
+        slots: &[Slot],
         meta: &mut Meta,
         batch: &mut Batch,
     ) -> Result<Vec<Slot>> {
         let mut killed = Vec::new();
         let mut entries = Entries::default();
-        for (slot, row) in (start..).zip(rows) {
+        for (&slot, row) in slots.iter().zip(rows) {
             batch.put(Space::Ids, row.key.clone(), slot_key(slot));
             batch.put(Space::Slots, slot_key(slot), row.key.clone());
             if let Some(payload) = &row.payload {

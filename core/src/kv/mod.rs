@@ -220,6 +220,10 @@ pub trait Kv {
     fn load_sorted(&self, space: Space, entries: &mut dyn Iterator<Item = Result<Entry>>) -> Result<Seq> {
         load_in_batches(space, entries, &mut |batch| self.apply(batch))
     }
+    /// Gives back what space it can. Everything applied before is durable then. Other calls may wait meanwhile.
+    fn compact(&self) -> Result<()> {
+        Ok(())
+    }
     /// Bytes of memory the store's own caches hold now.
     fn memory(&self) -> u64;
     /// Bytes the store takes on disk now; 0 where it has none.
