@@ -378,7 +378,8 @@ test('stats and check', async (t) => {
 
 test('deleted rows leave the graph, and their places go to new ones', async (t) => {
   const db = await database(t)
-  const column = (count) => Float32Array.from({ length: 4 * count }, (_, i) => Math.sin(i * 0.7) * (1 + (i % 13)))
+  const column = (count) =>
+    Float32Array.from({ length: 4 * count }, (_, i) => Math.sin(i * 0.7) * (1 + (i % 13)))
   await db.insertMany({ vectors: column(1000) })
   await db.deleteMany(Array.from({ length: 600 }, (_, id) => id))
   const told = []
