@@ -34,7 +34,7 @@ fn steps(seed: u64, count: usize, shape: &Shape) -> Vec<Step> {
     while steps.len() < count {
         steps.push(match rng.below(24) {
             0 => Step::Flush,
-            20 => Step::Compact,
+            20 if rng.chance(30) => Step::Compact,
             21..24 => Step::Tidy(1 << rng.below(6)),
             1 => Step::Reopen(rng.chance(50)),
             2..4 => {
@@ -309,7 +309,7 @@ fn a_refused_operation_leaves_nothing_and_loses_nothing() {
         let steps = steps(seed + round, 24, &SHAPE);
         let whole = SimDisk::new();
         Trace::starting_with(Model::new(SHAPE.dim, Metric::L2)).record(&whole, &on, &steps, true);
-        let stride = if full() { 1 } else { (whole.ops() / 60).max(1) };
+        let stride = if full() { 1 } else { (whole.ops() / 80).max(1) };
         let first = Rng::new(seed).below(stride as u64) as usize;
         for n in (first..whole.ops()).step_by(stride) {
             for (code, once) in
