@@ -7,7 +7,6 @@ const {
   checkSearch,
   checkSignal,
   integer,
-  unsupported,
 } = require('./arguments.cjs')
 const { bulkBuild } = require('./bulk.cjs')
 const { progressRelay, progressThrew, settle, withSignal } = require('./calls.cjs')
@@ -170,9 +169,36 @@ class AsteroidDB {
     return bulkBuild(this.#live(), vectors, options, (filling) => this.#track(filling))
   }
 
-  async compact() {
-    this.#live()
-    throw unsupported('compact')
+  async compact(options) {
+    const addon = this.#live()
+    const given = checkOptions(options, ['signal', 'onProgress'], 'compact')
+    const signal = checkSignal(given.signal)
+    const onProgress = checkProgress(given.onProgress)
+    return withSignal(signal ?? (onProgress && new AbortController().signal), async (flag) => {
+      let thrown
+      let last = -1
+      let end = 1
+      const report = (done, total) => {
+        if (thrown || done <= last) return
+        last = done
+        end = total
+        try {
+          onProgress({ done, total })
+        } catch (error) {
+          thrown = { error }
+          flag.abort()
+        }
+      }
+      try {
+        await addon.compact(flag, onProgress && report)
+        if (onProgress) report(end, end)
+      } catch (error) {
+        if (!thrown) throw fromNative(error, signal)
+      } finally {
+        last = Number.POSITIVE_INFINITY
+      }
+      if (thrown) throw progressThrew(thrown.error, 'which stopped the compaction; what it did so far stays')
+    })
   }
 
   async has(id) {

@@ -424,8 +424,10 @@ export interface Stats {
   storage: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory'
   /** Rows that a search can return. */
   rows: number
-  /** Deleted or replaced rows that still take space. */
+  /** Deleted or replaced rows that still take space; the database takes them out of its graph by itself. */
   tombstones: number
+  /** Places of deleted rows that new rows take. */
+  freeSlots: number
   /** The one cache budget. */
   cacheBytes: number
   /** Memory of cached graph links. */
@@ -645,8 +647,19 @@ export class AsteroidDB<P extends object = Payload> {
    */
   bulkBuild(vectors: BulkVectors, options?: BulkBuildOptions<P>): Promise<BulkBuilt>
 
-  /** Rejects with `UNSUPPORTED`: comes with a later version. */
-  compact(): Promise<never>
+  /**
+   * Does at once what the database does by itself while no write waits: takes deleted and replaced rows out of the
+   * graph, frees their places for new rows, and brings the files up to date. Never needed; `stats().tombstones` tells
+   * how much there is to do. Rows that a running scan still shows are left for later.
+   *
+   * Searches go on meanwhile, writes wait. `signal` stops it: it then rejects with `ABORTED`, and what was done stays.
+   * `onProgress` is told of steps done and steps in all.
+   *
+   * ```ts
+   * await db.compact({ onProgress: ({ done, total }) => console.log(Math.round((100 * done) / total), '%') })
+   * ```
+   */
+  compact(options?: WriteManyOptions): Promise<void>
 
   /** Whether a row is there. */
   has(id: Id): Promise<boolean>

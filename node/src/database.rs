@@ -376,6 +376,23 @@ impl Database {
         Ok(promised)
     }
 
+    /// Sweeps every deleted row and gives back space.
+    #[napi]
+    pub fn compact<'env>(
+        &self,
+        env: &'env Env,
+        abort: Option<&AbortFlag>,
+        progress: Option<Function<'env, ReportArgs, ()>>,
+    ) -> Promised<'env> {
+        let watch = Watch::new(abort, progress)?;
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            watch.control(handle, |control| index.compact(control))
+        };
+        self.handle.write(true, pending, work, nothing);
+        Ok(promised)
+    }
+
     /// Walks everything.
     #[napi]
     pub fn check<'env>(&self, env: &'env Env, abort: Option<&AbortFlag>) -> Promised<'env> {
@@ -453,6 +470,7 @@ fn stats_out(env: &Env, stats: Stats) -> napi::Result<Raw> {
     for (name, figure) in [
         ("rows", stats.rows),
         ("tombstones", stats.tombstones),
+        ("freeSlots", stats.free_slots),
         ("cacheBytes", stats.cache_bytes),
         ("adjacencyBytes", stats.adjacency_bytes),
         ("vectorBytes", stats.vector_bytes),

@@ -4,15 +4,15 @@
 //! that nobody else sees ([`Stage`]); only when the journal has the chunk is it installed for readers.
 
 use super::Index;
+use super::rows::Rows;
 use super::walk::{Above, Base, Yield};
 use crate::graph::cache::Delta;
 use crate::graph::upper::{self, Node};
-use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key, select};
+use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key};
 use crate::kv::links::{self, TREE};
 use crate::kv::{Batch, Space, slot_key};
-use crate::{Error, Metric, Result, Slot};
-use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::{Error, Result, Slot};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// A new row's place in the graph, found without changing it.
 pub(crate) struct Plan {
@@ -30,23 +30,48 @@ pub(crate) struct Plan {
 /// Changes to the graph that are not yet installed.
 #[derive(Default)]
 pub(crate) struct Stage {
-    lists: HashMap<Slot, StagedList>,
-    upper: HashMap<(Node, u32), Vec<Node>>,
-    /// Slot and level of nodes that the upper layers will gain, in order.
-    nodes: Vec<(Slot, u32)>,
+    pub(crate) lists: HashMap<Slot, StagedList>,
+    pub(crate) upper: HashMap<(Node, u32), Vec<Node>>,
+    /// Slot and level of nodes that the upper layers will gain.
+    nodes: BTreeMap<Node, (Slot, u32)>,
     twins: HashMap<Slot, Option<Slot>>,
+    /// New rows that hang behind another with the same vector.
+    hung: HashSet<Slot>,
 }
 
-struct StagedList {
-    links: Vec<u32>,
+pub(crate) struct StagedList {
+    pub(crate) links: Vec<u32>,
     /// What changed since the list was read; `None` for a new node's list.
-    delta: Option<Delta>,
+    pub(crate) delta: Option<Delta>,
+}
+
+impl StagedList {
+    /// Adds a link, or gives one that is there its mark.
+    pub(crate) fn put(&mut self, link: u32) {
+        match self.links.iter_mut().find(|held| links::slot(**held) == links::slot(link)) {
+            Some(held) if *held == link => return,
+            Some(held) => *held = link,
+            None => self.links.push(link),
+        }
+        if let Some(delta) = &mut self.delta {
+            delta.add(link);
+        }
+    }
+
+    /// Drops every link that is not to be kept.
+    pub(crate) fn keep(&mut self, keep: &dyn Fn(u32) -> bool) {
+        if let Some(delta) = &mut self.delta {
+            let gone = self.links.iter().filter(|&&link| !keep(link));
+            gone.for_each(|&link| delta.drop(links::slot(link)));
+        }
+        self.links.retain(|&link| keep(link));
+    }
 }
 
 /// Rows of this chunk that are already linked, for those that follow.
 pub(crate) struct Linked<'a> {
-    slot: Slot,
-    vector: &'a [f32],
+    pub(crate) slot: Slot,
+    pub(crate) vector: &'a [f32],
     node: Option<(Node, u32)>,
     is_node: bool,
 }
@@ -79,10 +104,8 @@ impl Index {
         beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(()))?;
         plan.base = take_found(scratch);
         if plan.base.is_empty() {
-            // Everything is deleted: link to tombstones rather than to nothing.
-            layer.yielding(Yield::All);
-            beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(()))?;
-            plan.base = take_found(scratch);
+            // A graph without a live row is given up before rows come, so this one has lost its way.
+            return Err(Error::corrupt("no walk from the graph's entry point reaches a live row"));
         }
         for &(rank, slot) in &plan.base {
             if rank == plan.own_rank && same_bits(&self.vector(slot)?, vector) {
@@ -123,12 +146,14 @@ impl Index {
             earlier.push(Linked { slot, vector, node: None, is_node: false });
             return Ok(());
         }
-        let rows = Rows { index: self, slot, vector, earlier };
+        let rows = Rows { index: self, own: Some((slot, vector)), earlier };
         let first = plan.base.is_empty() && self.upper.entry().is_none() && stage.nodes.is_empty();
         // The first row must be on an upper layer: descents begin there.
         let level = if first { plan.level.max(1) } else { plan.level };
-        let node = (level > 0).then(|| self.link_upper(stage, &rows, level, &plan.upper)).transpose()?;
-        self.link_base(stage, &rows, &plan.base)?;
+        let node = (level > 0)
+            .then(|| self.link_upper(stage, &rows, (slot, vector), level, &plan.upper))
+            .transpose()?;
+        self.link_base(stage, &rows, (slot, vector), &plan.base)?;
         earlier.push(Linked { slot, vector, node: node.map(|node| (node, level)), is_node: true });
         Ok(())
     }
@@ -139,23 +164,24 @@ impl Index {
         let next = stage.twins.get(&rep).copied().unwrap_or_else(stored);
         stage.twins.insert(slot, next);
         stage.twins.insert(rep, Some(slot));
+        stage.hung.insert(slot);
     }
 
     fn link_upper(
         &self,
         stage: &mut Stage,
         rows: &Rows<'_>,
+        (slot, vector): (Slot, &[f32]),
         level: u32,
         candidates: &[Vec<(f32, Node)>],
     ) -> Result<Node> {
-        let node = self.upper.len() + stage.nodes.len() as u32;
-        stage.nodes.push((rows.slot, level));
+        let node = self.stage_node(stage, slot, level);
         let config = &self.config;
         let cap = config.m_max as usize;
         for (level, found) in (1..=level).zip(candidates.iter().chain(std::iter::repeat(&Vec::new()))) {
             let slots: Vec<(f32, Slot)> =
                 found.iter().map(|&(rank, node)| (rank, self.node_slot(stage, node))).collect();
-            let kept = rows.select(rows.vector, &slots, config.m as usize, config.m as usize / 4)?;
+            let kept = rows.select(vector, 0, &slots, config.m as usize, config.m as usize / 4)?;
             let near: Vec<Node> = kept.into_iter().map(|i| found[i].1).collect();
             for &to in &near {
                 let mut list = self.upper_links(stage, to, level);
@@ -170,22 +196,30 @@ impl Index {
         Ok(node)
     }
 
+    /// Stages a node without links above layer 0.
+    pub(crate) fn stage_node(&self, stage: &mut Stage, slot: Slot, level: u32) -> Node {
+        let known = self.upper.len();
+        let again = stage.nodes.range(..known).filter(|(_, node)| node.1 == level).count();
+        let node = self.upper.free_node(level, again);
+        let node = node.unwrap_or_else(|| known + stage.nodes.range(known..).count() as Node);
+        stage.nodes.insert(node, (slot, level));
+        (1..=level).for_each(|level| drop(stage.upper.insert((node, level), Vec::new())));
+        node
+    }
+
     fn prune_upper(&self, stage: &Stage, rows: &Rows<'_>, node: Node, list: Vec<Node>) -> Result<Vec<Node>> {
         let slots: Vec<Slot> = list.iter().map(|&to| self.node_slot(stage, to)).collect();
         let (order, near) = rows.nearest_first(self.node_slot(stage, node), &slots)?;
         let kept =
-            rows.select(&rows.of(self.node_slot(stage, node))?, &near, headroom(self.config.m_max), 0)?;
+            rows.select(&rows.of(self.node_slot(stage, node))?, 0, &near, headroom(self.config.m_max), 0)?;
         Ok(kept.into_iter().map(|i| list[order[i]]).collect())
     }
 
-    fn node_slot(&self, stage: &Stage, node: Node) -> Slot {
-        match node.checked_sub(self.upper.len()) {
-            Some(new) => stage.nodes[new as usize].0,
-            None => self.upper.slot(node),
-        }
+    pub(crate) fn node_slot(&self, stage: &Stage, node: Node) -> Slot {
+        stage.nodes.get(&node).map_or_else(|| self.upper.slot(node), |&(slot, _)| slot)
     }
 
-    fn upper_links(&self, stage: &Stage, node: Node, level: u32) -> Vec<Node> {
+    pub(crate) fn upper_links(&self, stage: &Stage, node: Node, level: u32) -> Vec<Node> {
         stage.upper.get(&(node, level)).cloned().unwrap_or_else(|| {
             let mut list = Vec::new();
             self.upper.links(node, level, &mut list);
@@ -193,9 +227,15 @@ impl Index {
         })
     }
 
-    fn link_base(&self, stage: &mut Stage, rows: &Rows<'_>, candidates: &[(f32, Slot)]) -> Result<()> {
+    fn link_base(
+        &self,
+        stage: &mut Stage,
+        rows: &Rows<'_>,
+        (slot, vector): (Slot, &[f32]),
+        candidates: &[(f32, Slot)],
+    ) -> Result<()> {
         let m = self.config.m as usize;
-        let kept = rows.select(rows.vector, candidates, m, m / 2)?;
+        let kept = rows.select(vector, 0, candidates, m, m / 2)?;
         let mut near: Vec<Slot> = kept.into_iter().map(|i| candidates[i].1).collect();
         let mut own = Vec::with_capacity(near.len() + 1);
         if let Some(parent) = self.parent(stage, &near, candidates)? {
@@ -207,37 +247,55 @@ impl Index {
             for &to in &near {
                 let tree = if to == parent { TREE } else { 0 };
                 own.push(to | tree);
-                self.link_back(stage, rows, to, rows.slot | tree)?;
+                self.link_back(stage, rows, to, slot | tree)?;
             }
         }
-        stage.lists.insert(rows.slot, StagedList { links: own, delta: None });
+        stage.lists.insert(slot, StagedList { links: own, delta: None });
         Ok(())
     }
 
     /// The node that a new row's tree edge goes to: the nearest neighbour with room for one.
     fn parent(&self, stage: &mut Stage, near: &[Slot], candidates: &[(f32, Slot)]) -> Result<Option<Slot>> {
+        let from = near.iter().copied().chain(candidates.iter().map(|&(_, slot)| slot));
+        self.tree_room(stage, from.collect(), FAR)
+    }
+
+    /// The first node from `queue` on, along tree edges, that has room for one more: a live one where one is among
+    /// the first `far`. A dead one will do, as whatever hangs on it is passed on before it goes.
+    pub(crate) fn tree_room(
+        &self,
+        stage: &mut Stage,
+        mut queue: VecDeque<Slot>,
+        far: usize,
+    ) -> Result<Option<Slot>> {
         // Three edges make a tree with leaves everywhere; with two it is one long path.
         let limit = (self.config.m_max0 / 2).max(3).min(self.config.m_max0) as usize;
-        let mut queue: VecDeque<Slot> =
-            near.iter().copied().chain(candidates.iter().map(|&(_, slot)| slot)).collect();
         let mut seen: HashSet<Slot> = HashSet::new();
+        let mut dead = None;
         while let Some(slot) = queue.pop_front() {
             if !seen.insert(slot) {
                 continue;
             }
             let list = self.staged(stage, slot)?;
             let tree = list.links.iter().filter(|&&link| link & TREE != 0);
-            if tree.clone().count() < limit {
-                return Ok(Some(slot));
-            }
+            let room = tree.clone().count() < limit;
             // A hub full of tree edges has children, and a finite tree has leaves with room.
             queue.extend(tree.map(|&link| links::slot(link)));
+            if room && self.alive(slot) {
+                return Ok(Some(slot));
+            }
+            if room {
+                dead.get_or_insert(slot);
+            }
+            if dead.is_some() && seen.len() >= far {
+                break;
+            }
         }
-        Ok(None)
+        Ok(dead)
     }
 
     /// Adds `link` to the list of `to`, pruning it where it is full. Tree edges stay.
-    fn link_back(&self, stage: &mut Stage, rows: &Rows<'_>, to: Slot, link: u32) -> Result<()> {
+    pub(crate) fn link_back(&self, stage: &mut Stage, rows: &Rows<'_>, to: Slot, link: u32) -> Result<()> {
         let cap = self.config.m_max0 as usize;
         let list = self.staged(stage, to)?;
         if list.links.len() < cap {
@@ -251,7 +309,7 @@ impl Index {
         let (mut kept, rest): (Vec<u32>, Vec<u32>) = all.partition(|link| link & TREE != 0);
         let room = headroom(self.config.m_max0).saturating_sub(kept.len());
         let (order, near) = rows.nearest_first(to, &rest)?;
-        let chosen = rows.select(&rows.of(to)?, &near, room, 0)?;
+        let chosen = rows.select(&rows.of(to)?, 0, &near, room, 0)?;
         kept.extend(chosen.into_iter().map(|i| rest[order[i]]));
         let list = self.staged(stage, to)?;
         if let Some(delta) = &mut list.delta {
@@ -265,7 +323,7 @@ impl Index {
     }
 
     /// The list of `slot` as staged, read in where it is not.
-    fn staged<'s>(&self, stage: &'s mut Stage, slot: Slot) -> Result<&'s mut StagedList> {
+    pub(crate) fn staged<'s>(&self, stage: &'s mut Stage, slot: Slot) -> Result<&'s mut StagedList> {
         match stage.lists.entry(slot) {
             std::collections::hash_map::Entry::Occupied(found) => Ok(found.into_mut()),
             std::collections::hash_map::Entry::Vacant(place) => {
@@ -305,10 +363,7 @@ impl Index {
         nodes.sort_unstable();
         nodes.dedup();
         for node in nodes {
-            let level = match node.checked_sub(self.upper.len()) {
-                Some(new) => stage.nodes[new as usize].1,
-                None => self.upper.level(node),
-            };
+            let level = stage.nodes.get(&node).map_or_else(|| self.upper.level(node), |&(_, level)| level);
             let slots = |level| -> Vec<Slot> {
                 let list = self.upper_links(stage, node, level);
                 list.into_iter().map(|to| self.node_slot(stage, to)).collect()
@@ -326,27 +381,26 @@ impl Index {
     }
 
     /// Shows `stage` to readers. New lists first: a link is never seen before what it leads to.
-    pub(crate) fn install(&self, stage: Stage, first: Slot) {
+    pub(crate) fn install(&self, stage: Stage) {
         use std::sync::atomic::Ordering;
-        let (new, old): (Vec<_>, Vec<_>) = stage.lists.into_iter().partition(|&(slot, _)| slot >= first);
+        let (new, old): (Vec<_>, Vec<_>) =
+            stage.lists.into_iter().partition(|(_, list)| list.delta.is_none());
         let changed = |list: &StagedList| list.delta.as_ref().is_none_or(|delta| delta.edges > 0);
         for (slot, list) in new.into_iter().chain(old).filter(|(_, list)| changed(list)) {
             self.adjacency.set(slot, &list.links, list.delta);
         }
-        let known = self.upper.len();
-        for &(slot, level) in &stage.nodes {
-            self.upper.add(slot, level);
+        for (&node, &(slot, level)) in &stage.nodes {
+            self.upper.place(node, slot, level);
         }
-        let (new, old): (Vec<_>, Vec<_>) = stage.upper.into_iter().partition(|&((node, _), _)| node >= known);
+        let (new, old): (Vec<_>, Vec<_>) =
+            stage.upper.into_iter().partition(|((node, _), _)| stage.nodes.contains_key(node));
         for ((node, level), list) in new.into_iter().chain(old) {
             self.upper.set_links(node, level, &list);
         }
-        for node in known..self.upper.len() {
-            self.upper.offer_entry(node);
-        }
-        let (new, old): (Vec<_>, Vec<_>) = stage.twins.into_iter().partition(|&(slot, _)| slot >= first);
+        stage.nodes.keys().for_each(|&node| self.upper.offer_entry(node));
+        let (new, old): (Vec<_>, Vec<_>) =
+            stage.twins.into_iter().partition(|(slot, _)| stage.hung.contains(slot));
         if !new.is_empty() {
-            // Every new row of a chain hangs behind another.
             let mut chained = crate::sync::lock(&self.chained);
             std::sync::Arc::make_mut(&mut chained).extend(new.iter().map(|&(slot, _)| slot));
         }
@@ -354,10 +408,18 @@ impl Index {
             self.twins.ensure(slot)[0].store(next.map_or(0, |next| next + 1), Ordering::Release);
         }
     }
+
+    /// Whether a row at this node is not dead.
+    pub(crate) fn alive(&self, node: Slot) -> bool {
+        self.chain(node).any(|slot| self.death(slot).is_none())
+    }
 }
 
+/// Nodes looked at for a live one with room before a dead one is taken.
+const FAR: usize = 64;
+
 /// Most links that pruning leaves: the next few back-links are then plain appends.
-fn headroom(cap: u32) -> usize {
+pub(crate) fn headroom(cap: u32) -> usize {
     (cap - cap / 5) as usize
 }
 
@@ -377,83 +439,5 @@ fn insert_sorted(list: &mut Vec<(f32, u32)>, item: (f32, u32), most: usize) {
     if at < most {
         list.insert(at, item);
         list.truncate(most);
-    }
-}
-
-/// A slot and its distance from some row.
-type Near = (f32, Slot);
-
-/// Vectors by slot, the row being linked and its chunk included.
-struct Rows<'a> {
-    index: &'a Index,
-    slot: Slot,
-    vector: &'a [f32],
-    earlier: &'a [Linked<'a>],
-}
-
-enum Vector<'a> {
-    Held(&'a [f32]),
-    Pinned(crate::vectors::RowRef),
-}
-
-impl std::ops::Deref for Vector<'_> {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match self {
-            Vector::Held(vector) => vector,
-            Vector::Pinned(row) => row,
-        }
-    }
-}
-
-impl Rows<'_> {
-    fn of(&self, slot: Slot) -> Result<Vector<'_>> {
-        if slot == self.slot {
-            return Ok(Vector::Held(self.vector));
-        }
-        let first = self.earlier.first().map_or(self.slot, |row| row.slot);
-        match slot.checked_sub(first) {
-            Some(at) => self.earlier.get(at as usize).map(|row| Vector::Held(row.vector)).ok_or_else(|| {
-                Error::corrupt(format!("a link leads to slot {slot}, which was never written"))
-            }),
-            None => self.index.vector(slot).map(Vector::Pinned),
-        }
-    }
-
-    /// Orders `links` by distance from the row of `from`: positions, and distance with slot.
-    fn nearest_first(&self, from: Slot, links: &[u32]) -> Result<(Vec<usize>, Vec<Near>)> {
-        let origin = self.of(from)?;
-        let mut order = Vec::with_capacity(links.len());
-        for (i, &link) in links.iter().enumerate() {
-            let slot = links::slot(link);
-            order.push((self.index.rank(&origin, &self.of(slot)?), slot, i));
-        }
-        order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        Ok(order.into_iter().map(|(rank, slot, i)| (i, (rank, slot))).unzip())
-    }
-
-    /// [`select`] among `near` (nearest first) for the row at `origin`.
-    fn select(&self, origin: &[f32], near: &[(f32, Slot)], m: usize, at_least: usize) -> Result<Vec<usize>> {
-        let index = self.index;
-        let cells: Vec<OnceCell<Vector<'_>>> = near.iter().map(|_| OnceCell::new()).collect();
-        let fetch = |i: usize| -> Result<&Vector<'_>> {
-            if cells[i].get().is_none() {
-                let _ = cells[i].set(self.of(near[i].1)?);
-            }
-            cells[i].get().ok_or_else(|| Error::new(crate::Code::Internal, "a fetched vector is gone"))
-        };
-        // Nearness under the inner product does not say who lies between whom; straight distance does.
-        let straight = index.config.metric == Metric::Dot;
-        let mut own: Vec<f32> = near.iter().map(|&(rank, _)| rank).collect();
-        if straight {
-            for (i, own) in own.iter_mut().enumerate() {
-                *own = index.kernels.l2_squared(origin, fetch(i)?);
-            }
-        }
-        select(near.len(), m, at_least, &|i| own[i], &mut |i, j| {
-            let (a, b) = (fetch(i)?, fetch(j)?);
-            Ok(if straight { index.kernels.l2_squared(a, b) } else { index.rank(a, b) })
-        })
     }
 }
