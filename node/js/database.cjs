@@ -18,7 +18,7 @@ const { checkOpen } = require('./open.cjs')
 const { payloadOf, payloadText } = require('./payloads.cjs')
 const { allRows, rowLists, rowsOf, someRows } = require('./results.cjs')
 const { checkIds, checkQueries, checkRows, fill } = require('./stage.cjs')
-const { checkSource, exportStream, exportTo, openFrom, wantsStream } = require('./transfer.cjs')
+const { backupTo, checkSource, exportStream, exportTo, openFrom, wantsStream } = require('./transfer.cjs')
 const { toVector } = require('./vectors.cjs')
 
 const FROM_OPEN = Symbol('open')
@@ -175,29 +175,22 @@ class AsteroidDB {
     const signal = checkSignal(given.signal)
     const onProgress = checkProgress(given.onProgress)
     return withSignal(signal ?? (onProgress && new AbortController().signal), async (flag) => {
-      let thrown
-      let last = -1
+      const progress = progressRelay(onProgress, flag)
       let end = 1
       const report = (done, total) => {
-        if (thrown || done <= last) return
-        last = done
         end = total
-        try {
-          onProgress({ done, total })
-        } catch (error) {
-          thrown = { error }
-          flag.abort()
-        }
+        progress.report(done, total)
       }
       try {
         await addon.compact(flag, onProgress && report)
         if (onProgress) report(end, end)
       } catch (error) {
-        if (!thrown) throw fromNative(error, signal)
+        if (!progress.thrown) throw fromNative(error, signal)
       } finally {
-        last = Number.POSITIVE_INFINITY
+        progress.end()
       }
-      if (thrown) throw progressThrew(thrown.error, 'which stopped the compaction; what it did so far stays')
+      if (progress.thrown)
+        throw progressThrew(progress.thrown.error, 'which stopped the compaction; what it did so far stays')
     })
   }
 
@@ -306,6 +299,11 @@ class AsteroidDB {
     const begin = (flag) => this.#live().export(flag)
     if (options === undefined && wantsStream(target)) return exportStream(begin, target, () => this.#live())
     return this.#track(exportTo(begin, target, options))
+  }
+
+  async backup(path, options) {
+    const begin = (flag) => this.#live().export(flag)
+    return this.#track(backupTo(begin, path, options))
   }
 
   async flush() {

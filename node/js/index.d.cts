@@ -507,7 +507,17 @@ export interface ConvertOptions extends SignalOptions {
   onProgress?: ((progress: ConvertProgress) => void) | undefined
 }
 
-/** What `convert` made. */
+/** Options of `backup`. */
+export interface BackupOptions extends SignalOptions {
+  /** The store of the copy. Default: the one that the database has, `redb` for one in memory. */
+  storage?: 'redb' | 'rocksdb' | undefined
+  /** Where the vector file of the copy lies, if not in its folder. */
+  vectorFilePath?: string | undefined
+  /** As for `insertMany`, in bytes. */
+  onProgress?: ((progress: Progress) => void) | undefined
+}
+
+/** What `convert` or `backup` made. */
 export interface Converted {
   /** Rows that a search can return. */
   rows: number
@@ -772,6 +782,23 @@ export class AsteroidDB<P extends object = Payload> {
    * ```
    */
   export(options?: ExportOptions): ExportStream
+
+  /**
+   * Makes a database in the folder `path`, which must be absent or empty, that holds what this one does when the call's
+   * turn among the writes comes. Reads and writes go on meanwhile; what they replace keeps its space on disk until the
+   * end. The copy has the same rows, ids, payloads, graph and options, and is on disk when the call resolves. A crash
+   * half-way leaves no database there, an error or an abort nothing but the folder. In a browser use `export`.
+   *
+   * Rejects with `NOT_EMPTY` (a database at `path`), `INVALID_ARGUMENT`, `ABORTED`, `STORAGE_FULL`, `IO`, `UNSUPPORTED`.
+   *
+   * ```ts
+   * const { rows, bytesOnDisk } = await db.backup('./movies-monday')
+   * ```
+   */
+  backup(
+    path: string | { readonly href: string; readonly protocol: string },
+    options?: BackupOptions,
+  ): Promise<Converted>
 
   /** Makes all earlier writes survive power loss. */
   flush(): Promise<void>

@@ -10,7 +10,9 @@ use crate::reply::{Raw, nothing, promise, to_napi, value};
 use crate::signal::{AbortFlag, ReportArgs, Watch};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
-use asteroid_core::{CheckReport, Include, Inserted, Mode, Result, Rows, Selection, Snapshot, Stats};
+use asteroid_core::{
+    CheckReport, Include, Inserted, Mode, Result, Rows, Selection, Snapshot, Stats, StoreKind,
+};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object};
 use napi_derive::napi;
@@ -43,6 +45,10 @@ fn mode(upsert: bool) -> Mode {
 impl Database {
     pub(crate) fn new(handle: Arc<Handle>, facts: Facts) -> Self {
         Database { handle, facts }
+    }
+
+    pub(crate) fn kind(&self) -> StoreKind {
+        self.facts.kind
     }
 }
 
