@@ -9,6 +9,7 @@
 // do not take turns in the one place that cargo and Node look at.
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, existsSync, renameSync, rmSync, statSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { rocksdb, root } from './lib/setup.mjs'
@@ -66,10 +67,20 @@ async function rocksdbVariables() {
   }
 }
 
+/** Flags that keep this machine's folders out of the messages in a published addon. */
+function withoutPaths() {
+  const folders = { cargo: process.env.CARGO_HOME || join(homedir(), '.cargo'), 'asteroid-db': root }
+  const flags = Object.entries(folders).map(([name, folder]) => `--remap-path-prefix=${folder}=${name}`)
+  // A unit separator between flags lets folders have spaces in their names.
+  const others = process.env.CARGO_ENCODED_RUSTFLAGS?.split('\x1f') ?? process.env.RUSTFLAGS?.split(' ') ?? []
+  return [...others.filter(Boolean), ...flags].join('\x1f')
+}
+
 const variables = await rocksdbVariables()
+if (!values.debug) variables.CARGO_ENCODED_RUSTFLAGS = withoutPaths()
 const args = ['build', '--locked', '-p', 'asteroid-node']
 if (!values.debug) args.push('--release')
-if (Object.keys(variables).length > 0) args.push('--features', 'rocksdb')
+if ('ROCKSDB_LIB_DIR' in variables) args.push('--features', 'rocksdb')
 const { status, error } = spawnSync('cargo', args, {
   cwd: root,
   stdio: 'inherit',

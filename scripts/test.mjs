@@ -78,6 +78,7 @@ const steps = [
   ],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
+  ['licences', () => command('node', ['scripts/licenses.mjs'])],
   ['js package', nodeTests(() => ['pack', 'quickstart', 'bundlers'].flatMap((name) => jsTest(name)()))],
   ['js recall, all rows', nodeTests(jsTest('recall'))],
 ]

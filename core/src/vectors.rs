@@ -401,34 +401,48 @@ impl VectorFile {
         let mut rest = vectors;
         for run in slots.chunk_by(|a, b| a + 1 == *b) {
             let (now, later) = rest.split_at((run.len() * self.layout.dim).min(rest.len()));
-            self.write_rows(run[0], now, true)?;
+            self.write_rows(run[0], now.chunks_exact(self.layout.dim), true)?;
             rest = later;
         }
         Ok(())
     }
 
-    /// [`VectorFile::write`] for rows that nobody is about to read: fresh ones are not cached.
-    pub(crate) fn write_cold(&self, first: Slot, vectors: &[f32]) -> Result<()> {
-        self.write_rows(first, vectors, false)
+    /// [`VectorFile::write`] for rows that nobody is about to read: fresh ones are not cached. Takes memory for all
+    /// of `rows` at once.
+    pub(crate) fn write_cold<'a>(
+        &self,
+        first: Slot,
+        rows: impl ExactSizeIterator<Item = &'a [f32]>,
+    ) -> Result<()> {
+        self.write_rows(first, rows, false)
     }
 
-    fn write_rows(&self, first: Slot, vectors: &[f32], keep: bool) -> Result<()> {
-        let dim = self.layout.dim;
+    fn write_rows<'a>(
+        &self,
+        first: Slot,
+        rows: impl ExactSizeIterator<Item = &'a [f32]>,
+        keep: bool,
+    ) -> Result<()> {
+        let Some(after_first) = (rows.len() as u32).checked_sub(1) else { return Ok(()) };
+        let last = first + after_first;
+        let stride = self.layout.dim + 1;
+        let begins = self.layout.offset(first);
+        let ends = self.layout.offset(last) + 4 * stride as u64;
+        // What lies between two extents belongs to no row, so that it can be written along with them.
+        let mut stored: Vec<f32> = Vec::with_capacity(((ends - begins) / 4) as usize);
+        for (slot, vector) in (first..).zip(rows) {
+            stored.resize(((self.layout.offset(slot) - begins) / 4) as usize, 0.0);
+            stored.extend_from_slice(vector);
+            stored.push(f32::from_bits(checksum(slot, bytemuck::cast_slice(vector))));
+        }
+        self.reserve(last / self.layout.rows)?;
+        self.bytes.write_at(begins, bytemuck::cast_slice(&stored))?;
         let mut slot = first;
-        let mut rest = vectors;
-        while !rest.is_empty() {
-            let take = (rest.len() / dim).min((self.layout.rows - slot % self.layout.rows) as usize);
-            let (now, later) = rest.split_at(take * dim);
-            let mut stored: Vec<f32> = Vec::with_capacity(take * (dim + 1));
-            for (slot, vector) in (slot..).zip(now.chunks_exact(dim)) {
-                stored.extend_from_slice(vector);
-                stored.push(f32::from_bits(checksum(slot, bytemuck::cast_slice(vector))));
-            }
-            self.reserve(slot / self.layout.rows)?;
-            self.bytes.write_at(self.layout.offset(slot), bytemuck::cast_slice(&stored))?;
-            self.written(slot, &stored, keep);
-            slot += take as u32;
-            rest = later;
+        while slot <= last {
+            let count = (last - slot + 1).min(self.layout.rows - slot % self.layout.rows);
+            let at = ((self.layout.offset(slot) - begins) / 4) as usize;
+            self.written(slot, &stored[at..at + count as usize * stride], keep);
+            slot += count;
         }
         Ok(())
     }
@@ -661,7 +675,7 @@ mod tests {
         let bytes = Arc::new(MemBytes::default());
         VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0)
             .unwrap()
-            .write_cold(0, &[1.0; 40])
+            .write_cold(0, [1.0; 40].chunks_exact(4))
             .unwrap();
         let mut damaged = bytes.to_vec();
         damaged[PAGE as usize + 5 * 20 + 3] ^= 1;

@@ -102,7 +102,7 @@ fn nearest(index: &Index, query: &[f32], k: usize) -> Vec<Id> {
 fn everything_stored_is_the_same_for_one_thread_and_for_more() {
     let seed = seed();
     for (metric, rows, ids) in
-        [(Metric::L2, 12_000, false), (Metric::Cosine, 3000, true), (Metric::Dot, 3000, false)]
+        [(Metric::L2, 20_000, false), (Metric::Cosine, 3000, true), (Metric::Dot, 3000, false)]
     {
         let vectors = numbers(seed, rows * DIM as usize);
         let names: Vec<Id> = (0..rows).map(|i| format!("row {}", i * 7919 % rows).parse().unwrap()).collect();
@@ -224,6 +224,14 @@ fn what_is_refused_changes_nothing() {
         assert!(error.message().contains(place), "{error}");
         sound(&index, 0, "refused");
     }
+    let mut many = numbers(seed(), 5000 * DIM as usize);
+    for row in [4900, 3100, 1500] {
+        many[row * DIM as usize] = f32::INFINITY;
+        for threads in [1, 2, 5] {
+            let error = build(&index, plain(&many), threads).unwrap_err();
+            assert!(error.message().contains(&format!(" {row}")), "the first of several is named: {error}");
+        }
+    }
     index.insert(&Id::from(5), &vectors[..8], None, Mode::Insert).unwrap();
     assert_eq!(build(&index, plain(&vectors), 2).unwrap_err().code(), Code::NotEmpty);
     assert_eq!(build(&index, plain(&[]), 2).unwrap_err().code(), Code::NotEmpty);
@@ -317,10 +325,10 @@ fn recovered(
 }
 
 /// A build on a disk: the operations before it began and when it had returned.
-fn built_on(home: Home, disk: &SimDisk, vectors: &[f32]) -> (usize, usize) {
+fn built_on(home: Home, disk: &SimDisk, vectors: &[f32], threads: usize) -> (usize, usize) {
     let index = on_disk(home, disk).unwrap();
     let before = disk.ops();
-    build(&index, plain(vectors), 2).unwrap();
+    build(&index, plain(vectors), threads).unwrap();
     let after = disk.ops();
     index.close().unwrap();
     (before, after)
@@ -342,7 +350,7 @@ fn crash_at_any_moment(home: Home, sizes: &[(usize, usize)]) {
     for &(rows, cuts) in sizes {
         let vectors = numbers(seed, rows * DIM as usize);
         let disk = SimDisk::new();
-        let (before, after) = built_on(home, &disk, &vectors);
+        let (before, after) = built_on(home, &disk, &vectors, 2);
         let stride = ((disk.ops() - before) / cuts).max(1);
         let (mut empty, mut whole) = (0, 0);
         for (i, n) in (before..=disk.ops()).step_by(stride).chain([after, disk.ops()]).enumerate() {
@@ -387,10 +395,11 @@ over_stores!(
 
 fn fail_at_any_moment(home: Home, sizes: &[(usize, usize)]) {
     let seed = seed();
-    for &(rows, runs) in sizes {
+    // With two threads the vectors are made durable while the graph is stored: either may fail alone.
+    for (&(rows, runs), threads) in sizes.iter().flat_map(|size| [(size, 1), (size, 2)]) {
         let vectors = numbers(seed, rows * DIM as usize);
         let whole = SimDisk::new();
-        let (before, after) = built_on(home, &whole, &vectors);
+        let (before, after) = built_on(home, &whole, &vectors, threads);
         // From here on all rows are there, and what can still fail is making sure of it.
         let is_whole = |n: &usize| on_disk(home, &whole.after_kill(*n)).unwrap().count().unwrap() > 0;
         let commit = (before..=after).rev().take_while(is_whole).last().unwrap();
@@ -400,8 +409,11 @@ fn fail_at_any_moment(home: Home, sizes: &[(usize, usize)]) {
                 let disk = SimDisk::new();
                 let index = on_disk(home, &disk).unwrap();
                 disk.fail_at(n, code, once);
-                let what = format!("{rows} rows, operation {n} ({}) fails with {code:?}", whole.describe(n));
-                let Err(error) = build(&index, plain(&vectors), 1) else { continue };
+                let what = format!(
+                    "{rows} rows, {threads} threads, operation {n} ({}) fails with {code:?}",
+                    whole.describe(n)
+                );
+                let Err(error) = build(&index, plain(&vectors), threads) else { continue };
                 assert_eq!(error.code(), code, "{what}: {error}");
                 failed += 1;
                 assert_eq!(index.count().unwrap(), 0, "{what}");
@@ -422,7 +434,7 @@ fn fail_at_any_moment(home: Home, sizes: &[(usize, usize)]) {
                 }
             }
         }
-        println!("{home:?}: {rows} rows, {failed} failed builds");
+        println!("{home:?}: {rows} rows, {threads} threads, {failed} failed builds");
         assert!(failed > 0);
     }
 }

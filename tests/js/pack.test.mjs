@@ -27,7 +27,7 @@ test('the tarball holds what is needed to run, and nothing else', (t) => {
   t.diagnostic(
     `package size: ${(size / 1e6).toFixed(2)} MB packed, ${(unpackedSize / 1e6).toFixed(2)} MB unpacked`,
   )
-  for (const wanted of ['package.json', 'README.md', 'LICENSE'])
+  for (const wanted of ['package.json', 'README.md', 'LICENSE', 'THIRD-PARTY-LICENSES.txt'])
     assert.ok(files.includes(wanted), `${wanted} is missing`)
   const addons = files.filter((name) => name.endsWith('.node'))
   const here = `${process.platform}-${process.arch}`

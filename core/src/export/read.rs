@@ -364,10 +364,10 @@ impl Target {
             if !absent || !(slot >= meta.committed || self.dead.contains(slot)) {
                 return Err(damaged(format!("the vector of slot {slot} is not made of numbers")));
             }
-            self.vectors.write_cold(from + run as u32, &rows[run * dim..row * dim])?;
+            self.vectors.write_cold(from + run as u32, rows[run * dim..row * dim].chunks_exact(dim))?;
             run = row + 1;
         }
-        self.vectors.write_cold(from + run as u32, &rows[run * dim..])?;
+        self.vectors.write_cold(from + run as u32, rows[run * dim..].chunks_exact(dim))?;
         self.rows = Some(from + count);
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::kv::{Batch, Entry, Space, links, slot_key};
 use crate::rnn::{self, Graph};
 use crate::{Code, Control, Error, Id, Pool, Result, Slot, sync};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The steps of a bulk build, in order.
@@ -46,8 +46,8 @@ impl BulkPhase {
     }
 }
 
-/// Rows gathered for one write of the vector file.
-const GATHER: usize = 4096;
+/// Bytes of vectors gathered for one write of their file, or somewhat fewer.
+const GATHER: usize = 1 << 20;
 
 impl Index {
     /// Builds the graph of all `rows` at once and writes everything in one ordered pass. Several times as fast as
@@ -76,7 +76,7 @@ impl Index {
             ));
         }
         phase(BulkPhase::Validate);
-        let count = self.validate_rows(&rows)?;
+        let count = self.validate_rows(&rows, pool)?;
         if count == 0 {
             return Ok(Inserted { count: 0, first_id: rows.ids.is_none().then_some(0) });
         }
@@ -99,13 +99,11 @@ impl Index {
         let graph = rnn::build(&input, &params, pool, control, &|step| phase(BulkPhase::Graph(step)))?;
 
         phase(BulkPhase::Vectors);
-        let written = self.write_vectors(&graph, rows.vectors, pool, control);
-        if let Err(error) = written {
-            // Rows that no record names are harmless; giving their space back is all there is to do.
-            let _ = self.vectors.clear();
-            return Err(error);
-        }
+        // Rows that no record names are harmless; giving their space back is all there is to do.
+        let cleared = |_: &Error| drop(self.vectors.clear());
+        self.write_vectors(&graph, rows.vectors, pool, control).inspect_err(cleared)?;
         phase(BulkPhase::Store);
+        control.check().inspect_err(cleared)?;
         // Later writes must be told from the state shown here, which is never before the first write.
         w.seq = w.seq.max(1);
         let mut meta = w.meta;
@@ -118,9 +116,29 @@ impl Index {
             Some(ids) => super::write::next_id(ids.iter()),
         };
         let levels = upper_levels(&graph);
-        control.check()?;
-        let stored = self.store_graph(&graph, &levels, &rows, &key_of, meta);
-        stored.inspect_err(|error| self.poison_with(error))?;
+        let (failed, begun) = (Mutex::new(None), AtomicBool::new(false));
+        // The disk makes sure of the vectors while the graph is encoded. A pool of one does that first.
+        pool.for_each(2, &|job| {
+            let done = match job {
+                0 => self.vectors.sync(),
+                _ if sync::lock(&failed).is_some() => Ok(()),
+                _ => {
+                    begun.store(true, Ordering::Relaxed);
+                    self.store_graph(&graph, &levels, &rows, &key_of)
+                }
+            };
+            if let Err(error) = done {
+                sync::lock(&failed).get_or_insert(error);
+            }
+        });
+        let failed = sync::lock(&failed).take();
+        if begun.into_inner() {
+            let stored = failed.map_or_else(|| self.store_counters(meta), Err);
+            stored.inspect_err(|error| self.poison_with(error))?;
+        } else {
+            let skipped = || Error::new(Code::Internal, "the pool skipped a job");
+            return Err(failed.unwrap_or_else(skipped)).inspect_err(cleared);
+        }
 
         self.upper.load(&levels)?;
         for &(rep, twin) in &graph.twins {
@@ -152,7 +170,8 @@ impl Index {
         control: &Control<'_>,
     ) -> Result<()> {
         let dim = self.config.dim as usize;
-        let runs: Vec<&[u32]> = graph.rows.chunks(GATHER).collect();
+        let size = (GATHER / (4 * dim)).max(1);
+        let runs: Vec<&[u32]> = graph.rows.chunks(size).collect();
         // A file that grows by whole extents must not be made to by several threads at once.
         self.vectors.reserve_rows(graph.rows.len() as u32)?;
         let failed: Mutex<Option<Error>> = Mutex::default();
@@ -162,27 +181,23 @@ impl Index {
             }
             let written = control.check().and_then(|()| {
                 let rows = runs[i].iter().map(|&row| &vectors[row as usize * dim..][..dim]);
-                let gathered: Vec<f32> = rows.flatten().copied().collect();
-                self.vectors.write_cold((i * GATHER) as Slot, &gathered)
+                self.vectors.write_cold((i * size) as Slot, rows)
             });
             if let Err(error) = written {
                 sync::lock(&failed).get_or_insert(error);
             }
         });
-        let failed = sync::lock(&failed).take();
-        failed.map_or(Ok(()), Err)?;
-        self.vectors.sync()
+        sync::lock(&failed).take().map_or(Ok(()), Err)
     }
 
-    /// Writes everything keyed, in bounded memory. The counters come last: until they say that there are rows,
-    /// what was stored before them is swept away at the next open.
+    /// Writes everything keyed but the counters, in bounded memory, and makes it durable. Until the counters say that
+    /// there are rows, it is swept away at the next open.
     fn store_graph(
         &self,
         graph: &Graph,
         levels: &[(Slot, Vec<u8>)],
         rows: &Rows<'_>,
-        key_of: &dyn Fn(u32) -> Vec<u8>,
-        meta: Meta,
+        key_of: &(dyn Fn(u32) -> Vec<u8> + Sync),
     ) -> Result<()> {
         // One space after the other, each in the order of its keys: that is what a store can load past its usual path.
         let nodes = graph.rows.len() - graph.twins.len();
@@ -233,7 +248,11 @@ impl Index {
         heads.into_iter().for_each(|(rep, twin)| batch.put(Space::Twins, slot_key(rep), slot_key(twin)));
         let seq = self.kv.apply(&batch)?;
         // A disk that fills does so here, while nothing counts yet; the counters alone take next to no room.
-        self.kv.sync(seq)?;
+        self.kv.sync(seq).map(drop)
+    }
+
+    /// Makes the rows count, once everything that they consist of is durable.
+    fn store_counters(&self, meta: Meta) -> Result<()> {
         let mut batch = Batch::default();
         meta.put(&mut batch);
         let seq = self.kv.apply(&batch)?;

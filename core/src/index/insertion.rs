@@ -3,7 +3,7 @@
 use super::Index;
 use super::types::{Inserted, Mode, Rows};
 use super::write::NewRow;
-use crate::{Code, Control, Error, Pool, Result};
+use crate::{Code, Control, Error, Pool, Result, Serial};
 
 /// A write of many rows that its caller takes forward, made by [`Index::begin_insert`].
 ///
@@ -32,7 +32,7 @@ impl Index {
     pub fn begin_insert(&self, rows: Rows<'_>, vectors: Vec<f32>, mode: Mode) -> Result<Insertion> {
         self.reading()?;
         let rows = Rows { vectors: &vectors, ..rows };
-        let count = self.validate_rows(&rows)?;
+        let count = self.validate_rows(&rows, &Serial)?;
         let mut w = self.writing()?;
         let (rows, first_id) = match count {
             0 => (Vec::new(), None),

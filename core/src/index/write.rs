@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Rows planned against one state of the graph. Fixed, so that a build does not depend on the number of threads.
 const CHUNK: usize = 64;
+/// Rows checked by one job.
+const VALIDATED: usize = 1024;
 /// Number ids that the database gives stay exact in JavaScript.
 const MAX_GIVEN_ID: u64 = 1 << 53;
 
@@ -46,7 +48,7 @@ impl Index {
         control: &Control<'_>,
     ) -> Result<Inserted> {
         self.reading()?;
-        let count = self.validate_rows(&rows)?;
+        let count = self.validate_rows(&rows, pool)?;
         let mut w = self.writing()?;
         if count == 0 {
             return Ok(Inserted { count: 0, first_id: None });
@@ -180,7 +182,7 @@ impl Index {
     }
 
     /// Checks everything about the rows that needs no look-up; answers how many there are.
-    pub(crate) fn validate_rows(&self, rows: &Rows<'_>) -> Result<usize> {
+    pub(crate) fn validate_rows(&self, rows: &Rows<'_>, pool: &dyn Pool) -> Result<usize> {
         let dim = self.config.dim as usize;
         if !rows.vectors.len().is_multiple_of(dim) {
             return Err(Error::new(
@@ -198,9 +200,21 @@ impl Index {
                 rows.payloads.len()
             )));
         }
-        for (i, vector) in rows.vectors.chunks_exact(dim).enumerate() {
-            self.config.metric.validate(self.config.dim, vector).map_err(|error| error.at_row(i))?;
-        }
+        // The first bad row is named, whichever part of them is done first.
+        let bad: Mutex<Option<(usize, Error)>> = Mutex::default();
+        let parts: Vec<&[f32]> = rows.vectors.chunks(VALIDATED * dim).collect();
+        pool.for_each(parts.len(), &|part| {
+            for (i, vector) in (part * VALIDATED..).zip(parts[part].chunks_exact(dim)) {
+                if let Err(error) = self.config.metric.validate(self.config.dim, vector) {
+                    let mut bad = sync::lock(&bad);
+                    if bad.as_ref().is_none_or(|(first, _)| i < *first) {
+                        *bad = Some((i, error.at_row(i)));
+                    }
+                    break;
+                }
+            }
+        });
+        sync::lock(&bad).take().map_or(Ok(()), |(_, error)| Err(error))?;
         for (i, text) in rows.payloads.iter().enumerate() {
             text.as_deref().map_or(Ok(()), payload::validate).map_err(|error| error.at_row(i))?;
         }

@@ -229,7 +229,7 @@ fn layers<S: Space>(
     drop(space);
     run.enter(Phase::Order)?;
     let order = order::order(run, &base)?;
-    Ok(order::renumber(base, upper, entry, rows, &order))
+    order::renumber(run, base, upper, entry, rows, &order)
 }
 
 /// One layer's links by point number; above layer 0 without tree marks.

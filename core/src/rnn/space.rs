@@ -224,11 +224,9 @@ impl Space for Codes {
     }
 
     fn subset(&self, points: &[u32]) -> Self {
-        Codes {
-            bytes: points.iter().flat_map(|&p| self.code(p)).copied().collect(),
-            squares: points.iter().map(|&p| self.squares[p as usize]).collect(),
-            ..*self
-        }
+        let mut bytes = Vec::with_capacity(points.len() * self.width);
+        points.iter().for_each(|&p| bytes.extend_from_slice(self.code(p)));
+        Codes { bytes, squares: points.iter().map(|&p| self.squares[p as usize]).collect(), ..*self }
     }
 }
 
