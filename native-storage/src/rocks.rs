@@ -315,6 +315,10 @@ fn stored_spaces(dir: &Path, setup: &Setup) -> Result<Option<Vec<Space>>> {
 }
 
 impl Kv for RocksKv {
+    fn compact(&self) -> Result<()> {
+        RocksKv::compact(self)
+    }
+
     fn view(&self) -> Result<Box<dyn Read + '_>> {
         let stored = View::of(self);
         Ok(match &self.overlay {

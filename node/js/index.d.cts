@@ -424,8 +424,10 @@ export interface Stats {
   storage: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory'
   /** Rows that a search can return. */
   rows: number
-  /** Deleted or replaced rows that still take space. */
+  /** Deleted or replaced rows that still take space; the database takes them out of its graph by itself. */
   tombstones: number
+  /** Places of deleted rows that new rows take. */
+  freeSlots: number
   /** The one cache budget. */
   cacheBytes: number
   /** Memory of cached graph links. */
@@ -505,7 +507,17 @@ export interface ConvertOptions extends SignalOptions {
   onProgress?: ((progress: ConvertProgress) => void) | undefined
 }
 
-/** What `convert` made. */
+/** Options of `backup`. */
+export interface BackupOptions extends SignalOptions {
+  /** The store of the copy. Default: the one that the database has, `redb` for one in memory. */
+  storage?: 'redb' | 'rocksdb' | undefined
+  /** Where the vector file of the copy lies, if not in its folder. */
+  vectorFilePath?: string | undefined
+  /** As for `insertMany`, in bytes. */
+  onProgress?: ((progress: Progress) => void) | undefined
+}
+
+/** What `convert` or `backup` made. */
 export interface Converted {
   /** Rows that a search can return. */
   rows: number
@@ -645,8 +657,19 @@ export class AsteroidDB<P extends object = Payload> {
    */
   bulkBuild(vectors: BulkVectors, options?: BulkBuildOptions<P>): Promise<BulkBuilt>
 
-  /** Rejects with `UNSUPPORTED`: comes with a later version. */
-  compact(): Promise<never>
+  /**
+   * Does at once what the database does by itself while no write waits: takes deleted and replaced rows out of the
+   * graph, frees their places for new rows, and brings the files up to date. Never needed; `stats().tombstones` tells
+   * how much there is to do. Rows that a running scan still shows are left for later.
+   *
+   * Searches go on meanwhile, writes wait. `signal` stops it: it then rejects with `ABORTED`, and what was done stays.
+   * `onProgress` is told of steps done and steps in all.
+   *
+   * ```ts
+   * await db.compact({ onProgress: ({ done, total }) => console.log(Math.round((100 * done) / total), '%') })
+   * ```
+   */
+  compact(options?: WriteManyOptions): Promise<void>
 
   /** Whether a row is there. */
   has(id: Id): Promise<boolean>
@@ -759,6 +782,23 @@ export class AsteroidDB<P extends object = Payload> {
    * ```
    */
   export(options?: ExportOptions): ExportStream
+
+  /**
+   * Makes a database in the folder `path`, which must be absent or empty, that holds what this one does when the call's
+   * turn among the writes comes. Reads and writes go on meanwhile; what they replace keeps its space on disk until the
+   * end. The copy has the same rows, ids, payloads, graph and options, and is on disk when the call resolves. A crash
+   * half-way leaves no database there, an error or an abort nothing but the folder. In a browser use `export`.
+   *
+   * Rejects with `NOT_EMPTY` (a database at `path`), `INVALID_ARGUMENT`, `ABORTED`, `STORAGE_FULL`, `IO`, `UNSUPPORTED`.
+   *
+   * ```ts
+   * const { rows, bytesOnDisk } = await db.backup('./movies-monday')
+   * ```
+   */
+  backup(
+    path: string | { readonly href: string; readonly protocol: string },
+    options?: BackupOptions,
+  ): Promise<Converted>
 
   /** Makes all earlier writes survive power loss. */
   flush(): Promise<void>

@@ -10,7 +10,9 @@ use crate::reply::{Raw, nothing, promise, to_napi, value};
 use crate::signal::{AbortFlag, ReportArgs, Watch};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
-use asteroid_core::{CheckReport, Include, Inserted, Mode, Result, Rows, Selection, Snapshot, Stats};
+use asteroid_core::{
+    CheckReport, Include, Inserted, Mode, Result, Rows, Selection, Snapshot, Stats, StoreKind,
+};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object};
 use napi_derive::napi;
@@ -43,6 +45,10 @@ fn mode(upsert: bool) -> Mode {
 impl Database {
     pub(crate) fn new(handle: Arc<Handle>, facts: Facts) -> Self {
         Database { handle, facts }
+    }
+
+    pub(crate) fn kind(&self) -> StoreKind {
+        self.facts.kind
     }
 }
 
@@ -376,6 +382,23 @@ impl Database {
         Ok(promised)
     }
 
+    /// Sweeps every deleted row and gives back space.
+    #[napi]
+    pub fn compact<'env>(
+        &self,
+        env: &'env Env,
+        abort: Option<&AbortFlag>,
+        progress: Option<Function<'env, ReportArgs, ()>>,
+    ) -> Promised<'env> {
+        let watch = Watch::new(abort, progress)?;
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            watch.control(handle, |control| index.compact(control))
+        };
+        self.handle.write(true, pending, work, nothing);
+        Ok(promised)
+    }
+
     /// Walks everything.
     #[napi]
     pub fn check<'env>(&self, env: &'env Env, abort: Option<&AbortFlag>) -> Promised<'env> {
@@ -453,6 +476,7 @@ fn stats_out(env: &Env, stats: Stats) -> napi::Result<Raw> {
     for (name, figure) in [
         ("rows", stats.rows),
         ("tombstones", stats.tombstones),
+        ("freeSlots", stats.free_slots),
         ("cacheBytes", stats.cache_bytes),
         ("adjacencyBytes", stats.adjacency_bytes),
         ("vectorBytes", stats.vector_bytes),

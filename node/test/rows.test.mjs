@@ -375,3 +375,27 @@ testOnStores('stats and check', async (t, storage) => {
   assert.deepEqual({ ...report, links: 0 }, { ok: true, rows: 99, links: 0, problems: [] })
   assert.ok(report.links > 0)
 })
+
+test('deleted rows leave the graph, and their places go to new ones', async (t) => {
+  const db = await database(t)
+  const column = (count) =>
+    Float32Array.from({ length: 4 * count }, (_, i) => Math.sin(i * 0.7) * (1 + (i % 13)))
+  await db.insertMany({ vectors: column(1000) })
+  await db.deleteMany(Array.from({ length: 600 }, (_, id) => id))
+  const told = []
+  await db.compact({ onProgress: (progress) => told.push(progress) })
+  const { rows, tombstones, freeSlots } = await db.stats()
+  assert.deepEqual({ rows, tombstones, freeSlots }, { rows: 400, tombstones: 0, freeSlots: 600 })
+  assert.ok(told.every(({ done, total }, i) => done <= total && (i === 0 || done > told[i - 1].done)))
+  assert.equal(told.at(-1).done, told.at(-1).total)
+  await db.insertMany({ vectors: column(500) })
+  assert.equal((await db.stats()).freeSlots, 100)
+  assert.equal((await db.search([1, 2, 3, 4], { k: 1000 })).length, 900)
+  assert.deepEqual((await db.check()).problems, [])
+  await rejects('ABORTED', () => db.compact({ signal: AbortSignal.abort() }))
+  await rejects('INVALID_ARGUMENT', () => db.compact({ onProgress: 1 }), /onProgress/)
+  const stop = () => {
+    throw new Error('enough')
+  }
+  await rejects('ABORTED', () => db.compact({ onProgress: stop }), /onProgress threw/)
+})

@@ -202,6 +202,14 @@ fn write(index: &Index, published: &Published, seed: u64) -> u64 {
             low += count;
             published.deleted_below.store(low, SeqCst);
         }
+        if rng.chance(10) {
+            index.compact(&Control::NONE).unwrap();
+        }
+        for _ in 0..rng.below(30) {
+            if !index.tidy(&Control::NONE).unwrap() {
+                break;
+            }
+        }
         calls += 1;
     }
     published.done.store(true, SeqCst);
@@ -217,6 +225,7 @@ fn race(database: &Database, name: &str) {
     let seed = seed();
     let index = &database.index;
     let published = Published::new();
+    let freed = AtomicU64::new(0);
     let calls = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let stop = StopOnPanic(&published);
@@ -232,10 +241,18 @@ fn race(database: &Database, name: &str) {
             let published = &published;
             scope.spawn(move || reader(index, published, seed.wrapping_add(number as u64)));
         }
+        while !published.done.load(SeqCst) {
+            freed.fetch_max(index.stats().unwrap().free_slots, SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+        }
         writer.join().unwrap()
     });
-    println!("{name}: {calls} writing calls, {} reads beside them", published.reads.load(SeqCst));
-    assert!(published.reads.load(SeqCst) > 50 && calls > 10);
+    let (freed, reads) = (freed.load(SeqCst), published.reads.load(SeqCst));
+    println!("{name}: {calls} writing calls, {reads} reads beside them, up to {freed} slots free");
+    assert!(reads > 50 && calls > 10);
+    assert_sound(index, name);
+    index.compact(&Control::NONE).unwrap();
+    assert!(index.stats().unwrap().free_slots > 0, "{name}: nothing was ever swept");
     assert_sound(index, name);
 }
 

@@ -6,7 +6,7 @@ use crate::open::OpenArgs;
 use crate::reply::{Reply, done, object, reply, to_js};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
-use asteroid_core::{CheckReport, Index, Mode, Result, Stats};
+use asteroid_core::{CheckReport, Control, Index, Mode, Result, Stats};
 use js_sys::{Array, Object};
 use serde::Serialize;
 use std::rc::Rc;
@@ -100,6 +100,16 @@ impl Engine {
         object(&StatsOut::from(stats))
     }
 
+    /// One step of what keeps the database in shape, a few milliseconds; whether there is more.
+    pub fn tidy(&self) -> Reply {
+        reply(self.index.tidy(&Control::NONE))
+    }
+
+    /// Sweeps every deleted row and gives back space.
+    pub fn compact(&self) -> Reply {
+        done(host::control(|control| self.index.compact(control)))
+    }
+
     /// Makes earlier writes durable.
     pub fn flush(&self) -> Reply {
         done(self.index.flush())
@@ -122,6 +132,7 @@ impl Engine {
 struct StatsOut {
     rows: f64,
     tombstones: f64,
+    free_slots: f64,
     cache_bytes: f64,
     adjacency_bytes: f64,
     vector_bytes: f64,
@@ -138,6 +149,7 @@ impl From<Stats> for StatsOut {
         StatsOut {
             rows: stats.rows as f64,
             tombstones: stats.tombstones as f64,
+            free_slots: stats.free_slots as f64,
             cache_bytes: stats.cache_bytes as f64,
             adjacency_bytes: stats.adjacency_bytes as f64,
             vector_bytes: stats.vector_bytes as f64,

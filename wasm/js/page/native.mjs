@@ -240,6 +240,10 @@ class Database {
     return this.#call('flush', [])
   }
 
+  compact(flag, report) {
+    return this.#call('compact', [], { flag, report, alone: true })
+  }
+
   check(flag) {
     return this.#call('check', [], { flag, alone: true })
   }

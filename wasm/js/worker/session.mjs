@@ -211,6 +211,7 @@ const OPERATIONS = {
   setPayload: write('setPayload'),
   mergePayload: write('mergePayload'),
   bulkReady: write('bulkReady'),
+  compact: write('compact'),
   has: read('has'),
   get: read('get'),
   getPayload: read('getPayload'),
