@@ -346,6 +346,34 @@ fn assert_exact(db: &Index, hits: &[Id], query: &[f32], apart: &[f64]) {
 }
 
 #[test]
+fn ranges_over_more_values_than_lookups_may_read_are_decided_by_payloads() {
+    let db = Disk::default().open(Options::default());
+    let count = 20_000usize;
+    let mut rng = Rng::new(seed());
+    let vectors: Vec<f32> = (0..count * DIM).map(|_| rng.below(1000) as f32).collect();
+    let payloads: Vec<Option<String>> = (0..count).map(|p| Some(json!({"p": p}).to_string())).collect();
+    let rows = Rows { ids: None, vectors: &vectors, payloads: &payloads };
+    db.bulk_build(rows, &Serial, &Control::NONE, &|_| ()).unwrap();
+    // Each of the ranges has nearly as many values as there are rows.
+    let ranges = |count: u32| (0..count).map(|i| json!({"p": {"$gt": 100 + i}})).collect::<Vec<_>>();
+    for (many, decided) in [(3, true), (400, false)] {
+        let filter = parsed(&json!({"$nor": ranges(many)})).unwrap();
+        let selection = db.select(&filter).unwrap();
+        let params = SearchParams { k: 200, ..SearchParams::default() };
+        let query = &vectors[..DIM];
+        let (hits, explain) = db.search_among(query, &params, Some(&selection), &Control::NONE).unwrap();
+        // What the ranges looked up say of the others stands.
+        assert_eq!((explain.exact, explain.undecided), (decided, if decided { 0 } else { 101 }), "{many}");
+        assert_eq!(hits.len(), 101, "{many}");
+        assert!(hits.iter().all(|hit| (0..=100u64).any(|id| hit.id == Id::from(id))), "{many}");
+        assert_eq!(db.count_selected(&selection, &Control::NONE).unwrap(), 101, "{many}");
+    }
+    let stop = Control { cancelled: &|| true, progress: &|_, _| () };
+    let selection = db.select(&parsed(&json!({"$nor": ranges(400)})).unwrap()).unwrap();
+    assert_eq!(db.count_selected(&selection, &stop).unwrap_err().code(), Code::Aborted);
+}
+
+#[test]
 fn an_aborted_delete_deletes_nothing() {
     let db = Disk::default().open(Options::default());
     for id in 0..50u64 {

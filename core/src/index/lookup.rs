@@ -13,6 +13,16 @@ use std::ops::Bound;
 
 /// Lookups that a writer may interrupt before one that makes writers wait.
 const TRIES: usize = 3;
+/// What the lookups of one filter may cost, in entries read: so many, and so many per row. Far less than it takes to read
+/// every payload, which is what happens to rows that lookups do not decide.
+const LEAST_BUDGET: u64 = 4 << 20;
+const BUDGET_PER_ROW: u64 = 16;
+/// What it costs to find a place in the index.
+const PLACE: u64 = 16;
+/// Rows of a set copied in the time it takes to read an entry.
+const COPIED: u64 = 1024;
+/// How often a scan asks whether it may go on, in entries.
+const ASK_EVERY: u64 = 1024;
 /// Bytes of a value up to which its rows are put down one by one.
 const SMALL: usize = 64;
 
@@ -42,12 +52,14 @@ impl Index {
     /// Runs `probe` over one state of the index, that of some moment during the call. `live` are the rows to choose
     /// from, all committed before the call.
     pub(crate) fn answer(&self, probe: &Probe, live: &RoaringBitmap) -> Result<(Answer<RoaringBitmap>, Era)> {
+        let budget = LEAST_BUDGET + BUDGET_PER_ROW * live.len();
         for attempt in 0.. {
             let held = self.overlay.hold();
             let view = self.kv.view()?;
             let era = held.era();
             let held = if attempt < TRIES { None } else { Some(held) };
-            let lookup = Lookup { index: self, live, view, era, held, stale: Cell::new(false) };
+            let (stale, budget) = (Cell::new(false), Cell::new(budget));
+            let lookup = Lookup { index: self, live, view, era, held, stale, budget };
             match probe.answer(&lookup) {
                 Ok(mut answer) => {
                     answer.sure &= live;
@@ -95,9 +107,15 @@ struct Lookup<'a> {
     held: Option<Held<'a>>,
     /// Whether a writer came between two reads.
     stale: Cell<bool>,
+    /// What is left of it.
+    budget: Cell<u64>,
 }
 
 impl Lookup<'_> {
+    fn pay(&self, cost: u64) {
+        self.budget.set(self.budget.get().saturating_sub(cost));
+    }
+
     fn pending(&self, range: &Range) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let copy = |held: &Held<'_>| {
             if held.era() != self.era {
@@ -114,9 +132,21 @@ impl Lookup<'_> {
 
     fn rows_between(&self, range: &Range) -> Result<RoaringBitmap> {
         let mut rows = Gathered::default();
+        if self.spent() {
+            return Ok(rows.finish());
+        }
         let mut pending = self.pending(range)?;
+        self.pay(PLACE + 4 * pending.len() as u64);
         let mut failed = Ok(());
+        let mut seen = 0;
         self.view.scan(Space::Postings, range, &mut |key, value| {
+            seen += 1;
+            if seen % ASK_EVERY == 0 {
+                self.pay(ASK_EVERY);
+                if self.spent() {
+                    return Flow::Break(());
+                }
+            }
             let operand = if pending.is_empty() { None } else { pending.remove(key) };
             match rows.add(key, Some(value), operand.as_deref()) {
                 Ok(()) => Flow::Continue(()),
@@ -127,6 +157,7 @@ impl Lookup<'_> {
             }
         })?;
         failed?;
+        self.pay(seen % ASK_EVERY);
         for (key, operand) in pending {
             rows.add(&key, None, Some(&operand))?;
         }
@@ -175,7 +206,12 @@ impl Postings for Lookup<'_> {
     type Set = RoaringBitmap;
 
     fn all(&self) -> Result<RoaringBitmap> {
+        self.pay(1 + self.live.len() / COPIED);
         Ok(self.live.clone())
+    }
+
+    fn spent(&self) -> bool {
+        self.budget.get() == 0
     }
 
     fn rows_of(&self, term: &Term) -> Result<RoaringBitmap> {

@@ -1,13 +1,15 @@
 //! Rows at a quarter of their size, in memory, for scans: a byte per number, measured against a query's bytes.
 //!
-//! A slot's vector never changes, so a sketch is never stale. Blocks are made as scans come by, within a budget.
+//! Blocks are made as scans come by, within a budget. One has the age that its slots had before their vectors were read;
+//! a slot that is used again ages them, before anybody can see its new row.
 
 use crate::simd::{self, Kernels};
 use crate::table::Table;
 use crate::{Metric, Slot};
+use arc_swap::ArcSwapOption;
 use std::ops::Range;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Slots of one block.
 pub(crate) const BLOCK: u32 = 256;
@@ -101,14 +103,44 @@ impl Block {
     }
 }
 
+/// What was made for a block.
+struct Made {
+    age: u32,
+    /// `None` where that could not be.
+    block: Option<Block>,
+}
+
+/// Where a block goes.
+#[derive(Default)]
+struct Cell {
+    made: ArcSwapOption<Made>,
+    /// How often its slots were used again.
+    age: AtomicU32,
+    /// Whether its bytes are counted.
+    counted: AtomicBool,
+}
+
+impl Cell {
+    fn made(&self) -> Option<Arc<Made>> {
+        let age = self.age.load(Ordering::Acquire);
+        self.made.load_full().filter(|made| made.age == age)
+    }
+}
+
 /// The sketches of a database.
 pub(crate) struct Sketches {
     dim: usize,
     /// Bytes that they may have.
     most: u64,
     held: AtomicU64,
-    /// `None` where a block could not be made.
-    blocks: Table<OnceLock<Option<Box<Block>>>>,
+    blocks: Table<Cell>,
+}
+
+/// Leave to make a block: its slots, and their age before anybody reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) slots: Range<Slot>,
+    age: u32,
 }
 
 /// A query as bytes.
@@ -155,24 +187,35 @@ impl Sketches {
         u64::from(slots / BLOCK) * self.block_bytes() <= self.most
     }
 
-    /// The slots of a block that can be made and is not.
-    pub(crate) fn missing(&self, block: u32, written: u32) -> Option<Range<Slot>> {
+    /// A block that can be made and is not.
+    pub(crate) fn missing(&self, block: u32, written: u32) -> Option<Missing> {
         let slots = block.checked_mul(BLOCK)?..block.checked_add(1)?.checked_mul(BLOCK)?;
-        let room = self.held.load(Ordering::Relaxed) + self.block_bytes() <= self.most;
-        let made = self.blocks.get(block).is_some_and(|cell| cell.get().is_some());
-        (room && !made && slots.end <= written).then_some(slots)
+        let cell = self.blocks.get(block);
+        let age = cell.map_or(0, |cell| cell.age.load(Ordering::Acquire));
+        let counted = cell.is_some_and(|cell| cell.counted.load(Ordering::Relaxed));
+        let room = counted || self.held.load(Ordering::Relaxed) + self.block_bytes() <= self.most;
+        let made = cell.is_some_and(|cell| cell.made().is_some());
+        (room && !made && slots.end <= written).then_some(Missing { slots, age })
     }
 
-    /// Makes a block from the vectors of all its slots, or notes that there is none. Answers the bytes it took.
-    pub(crate) fn make(&self, block: u32, vectors: Option<&[f32]>) -> u64 {
-        let made = vectors.map(|vectors| Box::new(Block::new(self.dim, vectors)));
-        let took = if made.is_some() { self.block_bytes() } else { 0 };
-        match self.blocks.ensure(block)[0].set(made) {
-            Ok(()) => {
-                self.held.fetch_add(took, Ordering::Relaxed);
-                took
-            }
-            Err(_) => 0,
+    /// Makes a block from the vectors of all its slots, or notes that there is none. Answers the bytes it took beyond
+    /// those that it had.
+    pub(crate) fn make(&self, missing: &Missing, vectors: Option<&[f32]>) -> u64 {
+        let cell = &self.blocks.ensure(missing.slots.start / BLOCK)[0];
+        let block = vectors.map(|vectors| Block::new(self.dim, vectors));
+        let took = if block.is_some() { self.block_bytes() } else { 0 };
+        cell.made.store(Some(Arc::new(Made { age: missing.age, block })));
+        if took == 0 || cell.counted.swap(true, Ordering::Relaxed) {
+            return 0;
+        }
+        self.held.fetch_add(took, Ordering::Relaxed);
+        took
+    }
+
+    /// Has the blocks of these slots made anew. For who wrote other rows there, before they can be seen.
+    pub(crate) fn forget(&self, slots: impl Iterator<Item = Slot>) {
+        for slot in slots {
+            self.blocks.ensure(slot / BLOCK)[0].age.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -191,14 +234,15 @@ impl Sketches {
 }
 
 impl Sketched<'_> {
-    fn block(&self, block: u32) -> Option<&Block> {
-        self.sketches.blocks.get(block)?.get()?.as_deref()
+    fn block(&self, block: u32) -> Option<Arc<Made>> {
+        self.sketches.blocks.get(block)?.made().filter(|made| made.block.is_some())
     }
 
     /// Shows the ordering key of each of `slots`, all of one block, at least and at most. Answers whether it could.
     pub(crate) fn each(&self, slots: &[Slot], see: &mut impl FnMut(Slot, f32, f32)) -> bool {
         let Some(&first) = slots.first() else { return true };
-        let Some(block) = self.block(first / BLOCK) else { return false };
+        let Some(made) = self.block(first / BLOCK) else { return false };
+        let Some(block) = &made.block else { return false };
         let dim = self.bytes.len();
         for (i, &slot) in slots.iter().enumerate() {
             if let Some(&soon) = slots.get(i + AHEAD) {
@@ -217,7 +261,8 @@ impl Sketched<'_> {
 
     /// The bounds of all rows of a block. Answers whether it could.
     pub(crate) fn all(&self, block: u32, bounds: &mut Bounds) -> bool {
-        let Some(block) = self.block(block) else { return false };
+        let Some(made) = self.block(block) else { return false };
+        let Some(block) = &made.block else { return false };
         self.kernels.dots_u8(&self.bytes, block.rows(), &mut bounds.products);
         // A loop for each metric: none of them asks which it is.
         match self.metric {
@@ -281,8 +326,9 @@ mod tests {
                 let query: Vec<f32> = numbers(dim, 9).iter().map(|x| x * scale + shift).collect();
                 for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
                     let sketches = Sketches::new(dim, 1 << 20);
-                    assert_eq!(sketches.missing(0, BLOCK), Some(0..BLOCK));
-                    assert_eq!(sketches.make(0, Some(&vectors)), sketches.block_bytes());
+                    let missing = sketches.missing(0, BLOCK).unwrap();
+                    assert_eq!(missing.slots, 0..BLOCK);
+                    assert_eq!(sketches.make(&missing, Some(&vectors)), sketches.block_bytes());
                     assert_eq!(sketches.missing(0, BLOCK), None);
                     let sketched = sketches.query(&query, metric, kernels);
                     let slots: Vec<Slot> = (0..BLOCK).collect();
@@ -303,7 +349,7 @@ mod tests {
             let (vectors, query): (Vec<f32>, Vec<f32>) =
                 (halves(numbers(BLOCK as usize * dim, 3)), halves(numbers(dim, 4)));
             let sketches = Sketches::new(dim, 1 << 20);
-            sketches.make(0, Some(&vectors));
+            sketches.make(&sketches.missing(0, BLOCK).unwrap(), Some(&vectors));
             let sketched = sketches.query(&query, Metric::L2, kernels);
             let slots: Vec<Slot> = (0..BLOCK).collect();
             sketched.each(&slots, &mut |slot, least, most| {
@@ -320,15 +366,37 @@ mod tests {
         assert!(sketches.fit(2 * BLOCK) && !sketches.fit(3 * BLOCK));
         assert_eq!(sketches.missing(1, 2 * BLOCK - 1), None);
         let vectors = numbers(BLOCK as usize * 4, 1);
-        assert!(sketches.make(1, Some(&vectors)) > 0);
-        assert_eq!(sketches.make(1, Some(&vectors)), 0);
-        assert_eq!(sketches.make(5, None), 0);
-        assert_eq!(sketches.missing(5, 99 * BLOCK), None);
-        assert!(sketches.make(7, Some(&vectors)) > 0);
-        assert_eq!(sketches.missing(8, 99 * BLOCK), None);
+        let missing = |block| sketches.missing(block, 99 * BLOCK);
+        let first = missing(1).unwrap();
+        assert!(sketches.make(&first, Some(&vectors)) > 0);
+        assert_eq!(sketches.make(&first, Some(&vectors)), 0);
+        assert_eq!(sketches.make(&missing(5).unwrap(), None), 0);
+        assert_eq!(missing(5), None);
+        assert!(sketches.make(&missing(7).unwrap(), Some(&vectors)) > 0);
+        assert_eq!(missing(8), None);
         let sketched = sketches.query(&vectors[..4], Metric::L2, Kernels::get());
         assert!(!sketched.each(&[5 * BLOCK], &mut |_, _, _| ()));
         assert!(!sketched.each(&[900 * BLOCK], &mut |_, _, _| ()));
         assert!(!sketched.all(5, &mut Bounds::new()) && !sketched.all(900, &mut Bounds::new()));
+    }
+    #[test]
+    fn a_block_whose_slots_are_used_again_is_never_used() {
+        let sketches = Sketches::new(4, 1 << 20);
+        let (old, new) = (numbers(BLOCK as usize * 4, 1), numbers(BLOCK as usize * 4, 2));
+        let answers = || {
+            let sketched = sketches.query(&old[..4], Metric::L2, Kernels::get());
+            sketched.each(&[3], &mut |_, _, _| ())
+        };
+        let before = sketches.missing(0, BLOCK).unwrap();
+        // Whoever read the old vectors may be slow to say so.
+        sketches.forget([3].into_iter());
+        assert!(sketches.make(&before, Some(&old)) > 0);
+        assert!(!answers());
+        let after = sketches.missing(0, BLOCK).unwrap();
+        assert_eq!(sketches.make(&after, Some(&new)), 0, "its bytes are counted already");
+        assert!(answers());
+        sketches.forget([BLOCK - 1].into_iter());
+        assert!(!answers());
+        assert!(sketches.missing(0, BLOCK).is_some());
     }
 }

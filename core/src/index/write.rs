@@ -341,6 +341,7 @@ impl Index {
         self.link_chunk(&mut stage, &rows, plans, pool)?;
         // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
         self.vectors.write(slots, vectors)?;
+        self.sketches.forget(reused());
         let mut batch = Batch::default();
         self.stage_ops(&stage, &mut batch);
         let next = slots.last().map_or(known, |&last| known.max(last + 1));
