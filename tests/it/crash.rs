@@ -356,7 +356,11 @@ fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
     let counts = Mutex::new([0; 4]);
     for (round, durability) in [(0, Durability::Buffered), (1, Durability::Sync)] {
         let on = OnDisk { home, ..OnDisk::new(Metric::L2, durability) };
-        let steps = steps(seed + round, count, &SHAPE);
+        let mut steps = steps(seed + round, count, &SHAPE);
+        // Whatever was drawn, some faults are to meet a checkpoint.
+        for at in [count / 3, 2 * count / 3, count] {
+            steps.insert(at, Step::Flush);
+        }
         let whole = SimDisk::new();
         Trace::starting_with(Model::new(SHAPE.dim, Metric::L2)).record(&whole, &on, &steps, true);
         let stride = if full() { 1 } else { (whole.ops() / runs_each).max(1) };
