@@ -48,7 +48,7 @@ pub(crate) fn run(asked: &Asked) {
         "| filter | matches | first search ms | same again ms | first after a write ms |\n|---|---|---|---|---|"
     );
     for part in [0.0, 0.5, 0.9, 0.99, 0.9999] {
-        let filter = json!({"price": {"$gt": part * count as f64}}).to_string();
+        let filter = json!({"price": {"$gt": (part * count as f64).floor()}}).to_string();
         let filter = Arc::new(Filter::parse(&filter).unwrap());
         let search = || {
             let selection = db.select(&filter).unwrap();
