@@ -15,6 +15,8 @@ pub(crate) struct Choice {
     pub(crate) candidates: Vec<Near>,
     /// Those chosen as neighbours.
     pub(crate) near: Vec<Slot>,
+    /// The present lists of those that are not of the chunk.
+    pub(crate) lists: Vec<(Slot, Vec<u32>)>,
 }
 
 /// A row of the chunk that is linked on an upper layer.
@@ -78,8 +80,14 @@ impl Index {
         }
         let m = self.config.m as usize;
         let kept = rows.select(own, 0, &candidates, m, m / 2)?;
-        let near = kept.into_iter().map(|i| candidates[i].1).collect();
-        Ok(Choice { candidates, near })
+        let near: Vec<Slot> = kept.into_iter().map(|i| candidates[i].1).collect();
+        let mut lists = Vec::with_capacity(near.len());
+        for &slot in near.iter().filter(|slot| rows.slots.binary_search(slot).is_err()) {
+            let mut list = Vec::with_capacity(self.config.m_max0 as usize + 1);
+            self.links_of(slot, &mut list)?;
+            lists.push((slot, list));
+        }
+        Ok(Choice { candidates, near, lists })
     }
 
     /// What stays of a list that is overfull. Tree edges do.

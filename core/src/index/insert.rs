@@ -49,6 +49,11 @@ pub(crate) struct StagedList {
 }
 
 impl StagedList {
+    /// A list as it is.
+    fn read(links: Vec<u32>) -> StagedList {
+        StagedList { links, added: 0, delta: Some(Delta::default()) }
+    }
+
     /// Adds a link, or gives one that is there its mark.
     pub(crate) fn put(&mut self, link: u32) {
         match self.links.iter_mut().find(|held| links::slot(**held) == links::slot(link)) {
@@ -237,7 +242,10 @@ impl Index {
     }
 
     fn link_base(&self, stage: &mut Stage, slot: Slot, choice: Choice) -> Result<()> {
-        let Choice { candidates, mut near } = choice;
+        let Choice { candidates, mut near, lists } = choice;
+        for (slot, links) in lists {
+            stage.lists.entry(slot).or_insert_with(|| StagedList::read(links));
+        }
         let mut own = Vec::with_capacity(near.len() + 1);
         if let Some(parent) = self.parent(stage, &near, &candidates)? {
             if !near.contains(&parent) {
@@ -312,7 +320,7 @@ impl Index {
             std::collections::hash_map::Entry::Vacant(place) => {
                 let mut links = Vec::with_capacity(self.config.m_max0 as usize);
                 self.links_of(slot, &mut links)?;
-                Ok(place.insert(StagedList { links, added: 0, delta: Some(Delta::default()) }))
+                Ok(place.insert(StagedList::read(links)))
             }
         }
     }

@@ -185,7 +185,8 @@ fn churn(task: &Task) -> Value {
     })
 }
 
-/// All queries one after another, twice: the first pass fills the caches. Then point reads.
+/// All queries one after another, twice: the first pass fills the caches, and what folding it asks for is waited for. Then
+/// point reads.
 fn search(task: &Task) -> Value {
     let place = Place::open(task);
     place.settle();
@@ -202,6 +203,7 @@ fn search(task: &Task) -> Value {
         found as f64 / (task.truth.len() * K) as f64
     };
     pass();
+    place.settle();
     let (lists, nanos) = (place.asked.lists.load(Relaxed), place.asked.nanos.load(Relaxed));
     let (began, cpu_before) = (Instant::now(), cpu());
     let recall = pass();
