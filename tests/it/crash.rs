@@ -38,8 +38,11 @@ fn steps(seed: u64, count: usize, shape: &Shape) -> Vec<Step> {
         let _ = model.apply(&write);
         steps.push(Step::Write(write));
     }
+    // Whatever is drawn, some checkpoints are to be cut.
+    let quarter = count / 4;
     while steps.len() < count {
         steps.push(match rng.below(24) {
+            _ if steps.len() % quarter == quarter - 1 => Step::Flush,
             0 => Step::Flush,
             20 if rng.chance(30) => Step::Compact,
             21..24 => Step::Tidy(1 << rng.below(6)),
@@ -356,11 +359,7 @@ fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
     let counts = Mutex::new([0; 4]);
     for (round, durability) in [(0, Durability::Buffered), (1, Durability::Sync)] {
         let on = OnDisk { home, ..OnDisk::new(Metric::L2, durability) };
-        let mut steps = steps(seed + round, count, &SHAPE);
-        // Whatever was drawn, some faults are to meet a checkpoint.
-        for at in [count / 3, 2 * count / 3, count] {
-            steps.insert(at, Step::Flush);
-        }
+        let steps = steps(seed + round, count, &SHAPE);
         let whole = SimDisk::new();
         Trace::starting_with(Model::new(SHAPE.dim, Metric::L2)).record(&whole, &on, &steps, true);
         let stride = if full() { 1 } else { (whole.ops() / runs_each).max(1) };
