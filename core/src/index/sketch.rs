@@ -118,6 +118,8 @@ struct Cell {
     age: AtomicU32,
     /// Whether its bytes are counted.
     counted: AtomicBool,
+    /// Rows measured for want of it.
+    measured: AtomicU32,
 }
 
 impl Cell {
@@ -187,6 +189,12 @@ impl Sketches {
         u64::from(slots / BLOCK) * self.block_bytes() <= self.most
     }
 
+    /// Notes that rows of a block are measured for want of it. Answers whether that has cost as much as making it.
+    pub(crate) fn is_worn(&self, block: u32, rows: u32) -> bool {
+        let before = self.blocks.ensure(block)[0].measured.fetch_add(rows, Ordering::Relaxed);
+        before.saturating_add(rows) >= BLOCK
+    }
+
     /// A block that can be made and is not.
     pub(crate) fn missing(&self, block: u32, written: u32) -> Option<Missing> {
         let slots = block.checked_mul(BLOCK)?..block.checked_add(1)?.checked_mul(BLOCK)?;
@@ -204,6 +212,7 @@ impl Sketches {
         let cell = &self.blocks.ensure(missing.slots.start / BLOCK)[0];
         let block = vectors.map(|vectors| Block::new(self.dim, vectors));
         let took = if block.is_some() { self.block_bytes() } else { 0 };
+        cell.measured.store(0, Ordering::Relaxed);
         cell.made.store(Some(Arc::new(Made { age: missing.age, block })));
         if took == 0 || cell.counted.swap(true, Ordering::Relaxed) {
             return 0;
@@ -376,6 +385,7 @@ mod tests {
         assert_eq!(missing(8), None);
         let sketched = sketches.query(&vectors[..4], Metric::L2, Kernels::get());
         assert!(!sketched.each(&[5 * BLOCK], &mut |_, _, _| ()));
+        assert!(!sketches.is_worn(0, BLOCK - 1) && sketches.is_worn(0, 1));
         assert!(!sketched.each(&[900 * BLOCK], &mut |_, _, _| ()));
         assert!(!sketched.all(5, &mut Bounds::new()) && !sketched.all(900, &mut Bounds::new()));
     }
