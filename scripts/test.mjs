@@ -44,6 +44,8 @@ const cargoWithAll = (command, args, extra) => async () => {
   await prepareRocksdb()
   return cargo([command, '--workspace', ...FEATURES, '--locked', ...args], extra)()
 }
+// How long the parser and evaluator of filters are fuzzed, beside the other tests.
+const FUZZ = { ASTEROID_FUZZ_SECONDS: process.env.ASTEROID_FUZZ_SECONDS || '60' }
 const nodeTests = (files, program) => () => runNodeTests(files(), program)
 const addonTests = () => testFiles('node/test')
 const jsTest = (name) => () => [join(root, 'tests/js', `${name}.test.mjs`)]
@@ -57,7 +59,7 @@ const steps = [
   ['rust lint for wasm32', () => command('bash', ['scripts/wasm.sh', ...WASM_LINT])],
   ['rocksdb', () => prepareRocksdb()],
   ['rust lint', cargoWithAll('clippy', ['--all-targets', '--', '-D', 'warnings'])],
-  ['rust tests', cargoWithAll('test', ['--no-fail-fast'])],
+  ['rust tests', cargoWithAll('test', ['--no-fail-fast'], FUZZ)],
   ['rust docs', cargoWithAll('doc', ['--no-deps'], { RUSTDOCFLAGS: '-D warnings' })],
   ['addon build', () => buildAddon({ env, echo: false, timeoutMs: STEP_TIMEOUT_MS })],
   [

@@ -9,7 +9,7 @@ use crate::table::Table;
 use crate::{Error, Result, Slot, VectorStorage, sync};
 use arc_swap::ArcSwapOption;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 #[cfg(not(target_endian = "little"))]
@@ -153,6 +153,8 @@ pub(crate) struct VectorFile {
     writes: AtomicU64,
     resident: AtomicU64,
     max_frames: usize,
+    /// How many of them make room for something else.
+    lent: AtomicUsize,
 }
 
 /// Rows as they were at one moment, see [`VectorFile::freeze`].
@@ -201,6 +203,7 @@ impl VectorFile {
             writes: AtomicU64::new(0),
             resident: AtomicU64::new(0),
             max_frames: usize::try_from(cache_bytes / frame_bytes).unwrap_or(usize::MAX).max(8),
+            lent: AtomicUsize::new(0),
             bytes,
         };
         file.expect_rows(slots)?;
@@ -366,7 +369,8 @@ impl VectorFile {
         if before.is_some() {
             self.retire(before);
         } else {
-            while !self.mapped && clock.ring.len() >= self.max_frames {
+            let most = self.max_frames.saturating_sub(self.lent.load(Ordering::Relaxed)).max(8);
+            while !self.mapped && clock.ring.len() >= most {
                 self.evict_one(clock);
             }
             clock.ring.push(group);
@@ -389,6 +393,12 @@ impl VectorFile {
                 return;
             }
         }
+    }
+
+    /// Gives `bytes` of the cache's budget to something else, for good.
+    pub(crate) fn lend(&self, bytes: u64) {
+        let frame = u64::from(self.layout.group) * Layout::row_bytes(self.layout.dim) + GROUP_OVERHEAD;
+        self.lent.fetch_add(bytes.div_ceil(frame) as usize, Ordering::Relaxed);
     }
 
     /// Writes consecutive rows from `first` and caches fresh ones. Not durable until [`VectorFile::sync`].

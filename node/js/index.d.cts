@@ -430,13 +430,13 @@ export interface Stats {
   cacheBytes: number
   /** Memory of cached graph links. */
   adjacencyBytes: number
-  /** Memory of cached vector pages. */
+  /** Memory of cached vector pages and of the sketches that filtered searches scan. */
   vectorBytes: number
   /** Memory of the store's own cache. */
   kvBytes: number
   /** Memory of the graph's upper layers. */
   upperBytes: number
-  /** Memory of per-row tables and of writes not yet brought to the store. */
+  /** Memory of per-row tables, of writes not yet brought to the store and of what recent filters matched. */
   tableBytes: number
   /** Size of the vector file. */
   vectorFileBytes: number

@@ -114,3 +114,56 @@ test('what is no filter is refused by name', async (t) => {
   assert.equal(await db.count({ title: '\ud800' }).catch((error) => error.code), 'FILTER_SYNTAX')
   assert.equal(await db.count(), 400)
 })
+
+test('hostile filters get an error or an answer', async (t) => {
+  const db = await database(t)
+  await db.insertMany({
+    ids: [1, 2, 3],
+    vectors: new Float32Array(12),
+    payloads: [
+      { text: `${'a'.repeat(200_000)}!`, code: '10', 10: 'ten' },
+      { code: 10, list: ['x', 'y'] },
+      JSON.parse('{ "__proto__": { "polluted": true }, "constructor": 1 }'),
+    ],
+  })
+  const refused = async (filter, message) => {
+    await rejects('FILTER_SYNTAX', () => db.count(filter), message)
+    await rejects('FILTER_SYNTAX', () => db.search([0, 0, 0, 0], { filter }), message)
+    await rejects('FILTER_SYNTAX', () => db.deleteWhere(filter), message)
+  }
+
+  const members = Array.from({ length: 800_000 }, (_, i) => `member ${i}`)
+  assert.ok(JSON.stringify(members).length > 10_000_000)
+  await refused({ code: { $in: members } }, /bytes/)
+  assert.equal(await db.count({ code: { $in: Array.from({ length: 50_000 }, (_, i) => i) } }), 1)
+  for (const wrap of [(deep) => ({ $nor: [deep] }), (deep) => ({ a: { $elemMatch: deep } })]) {
+    let deep = { a: 1 }
+    for (let i = 0; i < 10_000; i++) deep = wrap(deep)
+    await refused(deep)
+  }
+
+  for (const pattern of ['^(a+)+$', '(a|aa)+$', '(a*)*b']) {
+    assert.equal(await db.count({ text: { $regex: pattern } }), 0, pattern)
+  }
+  await refused({ text: { $regex: '((a{1000}){1000}){1000}' } })
+  await refused({ text: { $regex: '(a)\\1' } })
+
+  assert.equal(await db.count({ code: '10' }), 1)
+  assert.equal(await db.count({ code: 10 }), 1)
+  assert.equal(await db.count({ code: { $gt: 9 } }), 1)
+  assert.equal(await db.count({ code: { $gt: '1' } }), 1)
+  assert.equal(await db.count({ 10: 'ten' }), 1)
+  assert.equal(await db.count({ 'list.1': 'y' }), 1)
+  assert.equal(await db.count({ 'list.01': 'y' }), 0)
+
+  assert.equal(await db.count(JSON.parse('{ "__proto__": { "polluted": true } }')), 1)
+  assert.equal(await db.count({ '__proto__.polluted': true }), 1)
+  assert.equal(await db.count({ constructor: 1 }), 1)
+  assert.equal(await db.count({ toString: { $exists: true } }), 0)
+  assert.equal({}.polluted, undefined)
+
+  await refused({ 'a\ud800': 1 })
+  await refused({ code: { $in: ['\udfff'] } })
+  await refused({ text: { $regex: 'a\ud800' } })
+  assert.equal(await db.count(), 3)
+})

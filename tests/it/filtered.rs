@@ -8,6 +8,7 @@ use asteroid_core::{
     Code, Config, Control, Id, Include, Index, Metric, Mode, Options, Rows, SearchParams, Selection, Serial,
     StoreKind, Stores,
 };
+use asteroid_tests::exact;
 use asteroid_tests::over_stores;
 use asteroid_tests::rng::{Rng, seed};
 use asteroid_tests::stores::Kept;
@@ -282,35 +283,94 @@ fn recall_holds_at_every_selectivity_and_far_from_the_query() {
 }
 
 fn measure(db: &Index, queries: &[Vec<f32>], when: &str) {
+    let mut walked = 0;
     for field in ["any", "far"] {
-        for below in [10_000, 5_000, 1_000, 300, 100, 10, 1] {
+        for below in [10_000, 9_000, 5_000, 2_500, 1_000, 300, 100, 10, 1] {
             let filter = Arc::new(Filter::parse(&json!({field: {"$lt": below}}).to_string()).unwrap());
             let selection = db.select(&filter).unwrap();
             let matches = db.count_selected(&selection, &Control::NONE).unwrap();
             let params = SearchParams::default();
-            let (mut found, mut of, mut plan) = (0, 0, "");
-            for query in queries {
-                let ids = |plan: Option<&str>| {
-                    let (hits, explain) = match plan {
-                        Some(plan) => db.search_by_plan(query, &params, &selection, plan, &Control::NONE),
-                        None => db.search_among(query, &params, Some(&selection), &Control::NONE),
-                    }
-                    .unwrap();
-                    (hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>(), explain.plan)
-                };
-                let (truth, _) = ids(Some("scan"));
-                let (hits, by) = ids(None);
+            let search = |query: &[f32], plan: Option<&str>| {
+                let (hits, explain) = match plan {
+                    Some(plan) => db.search_by_plan(query, &params, &selection, plan, &Control::NONE),
+                    None => db.search_among(query, &params, Some(&selection), &Control::NONE),
+                }
+                .unwrap();
                 assert_eq!(hits.len() as u64, matches.min(10));
-                found += hits.iter().filter(|id| truth.contains(id)).count();
-                of += truth.len();
-                plan = by;
+                (hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>(), explain)
+            };
+            let everything = Include { vector: true, payload: false };
+            let (rows, _) = db.scan_selected(&selection, 0, usize::MAX, everything, &Control::NONE).unwrap();
+            let truth: Vec<(Vec<Id>, Vec<f64>)> = queries.iter().map(|query| nearest(&rows, query)).collect();
+            for plan in [None, Some("bridge"), Some("scan")] {
+                // Fewer matches do not hang together: no planner walks over them.
+                if plan == Some("bridge") && below < 1_000 {
+                    continue;
+                }
+                let (mut found, mut of, mut by) = (0, 0, "");
+                for (query, (truth, apart)) in queries.iter().zip(&truth) {
+                    let (hits, explain) = search(query, plan);
+                    if explain.plan == "scan" {
+                        assert_exact(db, &hits, query, apart);
+                    }
+                    found += hits.iter().filter(|id| truth.contains(id)).count();
+                    of += truth.len();
+                    by = explain.plan;
+                    walked += usize::from(field == "far" && plan == Some("bridge") && !explain.fell_back);
+                }
+                // Where nothing matches, finding nothing is all there is to find.
+                let recall = if of == 0 { 1.0 } else { found as f64 / of as f64 };
+                println!("{when} {field} < {below}: {matches} matches, {by}, recall {recall:.3}");
+                assert!(recall >= 0.95, "{when} {field} < {below} ({by}): recall {recall}");
             }
-            // Where nothing matches, finding nothing is all there is to find.
-            let recall = if of == 0 { 1.0 } else { found as f64 / of as f64 };
-            println!("{when} {field} < {below}: {matches} matches, {plan}, recall {recall:.3}");
-            assert!(recall >= 0.95, "{when} {field} < {below} ({plan}): recall {recall}");
         }
     }
+    // Far selections of half the rows and more are held together by their own links.
+    assert!(walked >= 3 * queries.len(), "only {walked} searches far from the query were walks to the end");
+}
+
+/// The ten nearest of `rows` and how far they are, the slow way.
+fn nearest(rows: &[asteroid_core::Row], query: &[f32]) -> (Vec<Id>, Vec<f64>) {
+    let vectors = rows.iter().map(|row| row.vector.as_deref().unwrap());
+    let found = exact::nearest(Metric::L2, vectors, query, 10);
+    (found.iter().map(|&(_, at)| rows[at].id.clone()).collect(), found.iter().map(|&(far, _)| far).collect())
+}
+
+/// Panics unless the hits are as near as the nearest are.
+fn assert_exact(db: &Index, hits: &[Id], query: &[f32], apart: &[f64]) {
+    let vector = Include { vector: true, payload: false };
+    for (row, apart) in db.get_many(hits, vector).unwrap().into_iter().zip(apart) {
+        let found = exact::distance(Metric::L2, &row.unwrap().vector.unwrap(), query);
+        assert!((found - apart).abs() < 1e-4 * apart, "{found} for {apart}");
+    }
+}
+
+#[test]
+fn ranges_over_more_values_than_lookups_may_read_are_decided_by_payloads() {
+    let db = Disk::default().open(Options::default());
+    let count = 20_000usize;
+    let mut rng = Rng::new(seed());
+    let vectors: Vec<f32> = (0..count * DIM).map(|_| rng.below(1000) as f32).collect();
+    let payloads: Vec<Option<String>> = (0..count).map(|p| Some(json!({"p": p}).to_string())).collect();
+    let rows = Rows { ids: None, vectors: &vectors, payloads: &payloads };
+    db.bulk_build(rows, &Serial, &Control::NONE, &|_| ()).unwrap();
+    // Each of the ranges has nearly as many values as there are rows.
+    let ranges = |count: u32| (0..count).map(|i| json!({"p": {"$gt": 100 + i}})).collect::<Vec<_>>();
+    for (many, decided) in [(3, true), (400, false)] {
+        let filter = parsed(&json!({"$nor": ranges(many)})).unwrap();
+        let selection = db.select(&filter).unwrap();
+        let params = SearchParams { k: 200, ..SearchParams::default() };
+        let query = &vectors[..DIM];
+        let (hits, explain) = db.search_among(query, &params, Some(&selection), &Control::NONE).unwrap();
+        // What the ranges looked up say of the others stands.
+        assert_eq!((explain.exact, explain.undecided), (decided, if decided { 0 } else { 101 }), "{many}");
+        assert_eq!(hits.len(), 101, "{many}");
+        assert!(hits.iter().all(|hit| (0..=100u64).any(|id| hit.id == Id::from(id))), "{many}");
+        assert_eq!(db.count_selected(&selection, &Control::NONE).unwrap(), 101, "{many}");
+    }
+    let stop = Control { cancelled: &|| true, progress: &|_, _| () };
+    let selection = db.select(&parsed(&json!({"$nor": ranges(400)})).unwrap()).unwrap();
+    assert_eq!(db.count_selected(&selection, &stop).unwrap_err().code(), Code::Aborted);
 }
 
 #[test]

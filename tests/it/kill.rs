@@ -5,6 +5,7 @@
 use crate::model_on_disk::open_at;
 use asteroid_core::{Config, Durability, Metric, Options, StoreKind, VectorStorage};
 use asteroid_native_storage::{Database, Place};
+use asteroid_tests::filters::assert_filters_agree;
 use asteroid_tests::model::{Model, Write, assert_sound, model_of, run};
 use asteroid_tests::over_stores;
 use asteroid_tests::pool::Threads;
@@ -127,6 +128,7 @@ fn what_a_killed_process_saw_acknowledged_is_there(store: StoreKind) {
             }
             model.assert_equals(&database.index, &what);
             assert_sound(&database.index, &what);
+            assert_filters_agree(&database.index, &model, &mut rng, &what);
         }
     }
     println!(

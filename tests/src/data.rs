@@ -29,6 +29,18 @@ pub fn sift_photos_slice(first: usize, rows: usize) -> Option<Vec<f32>> {
     folder("sift-photos").map(|dir| npy(&dir.join("base.npy"), first, rows).1)
 }
 
+/// The payloads of the first `rows` of `movies`, as JSON texts. `None`, said aloud, where they are absent.
+pub fn movie_payloads(rows: usize) -> Option<Vec<String>> {
+    let path = shared().join("data/movies/payloads.jsonl");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text.lines().take(rows).map(str::to_string).collect()),
+        Err(error) => {
+            skip(&format!("{}: {error}", path.display()));
+            None
+        }
+    }
+}
+
 /// Says that a part of the tests did not run, and why.
 pub fn skip(why: &str) {
     println!("SKIPPED: {why}");

@@ -5,6 +5,7 @@
 pub mod data;
 pub mod exact;
 pub mod files;
+pub mod filters;
 pub mod model;
 pub mod pool;
 pub mod quiet;

@@ -286,7 +286,8 @@ impl ModelRow {
 }
 
 impl Text {
-    fn value(&self) -> Value {
+    /// What it says.
+    pub fn value(&self) -> Value {
         match self {
             Text::Given(text) => serde_json::from_str(text).unwrap(),
             Text::Merged(value) => (**value).clone(),

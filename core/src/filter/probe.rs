@@ -98,6 +98,10 @@ pub trait Postings {
     fn rows_of(&self, term: &Term) -> Result<Self::Set>;
     /// Rows that carry a term of `range`.
     fn rows_in(&self, range: &TermRange) -> Result<Self::Set>;
+    /// Whether lookups have cost more than they may. What they answer from then on may lack rows.
+    fn spent(&self) -> bool {
+        false
+    }
 }
 
 /// What lookups alone can say. The sets have no row in common.
@@ -135,12 +139,16 @@ impl Probe {
         }
     }
 
-    /// Runs the lookups, each as often as it occurs; parts that cannot matter any more are left out.
+    /// Runs the lookups, each as often as it occurs; parts that cannot matter any more are left out, and parts that would
+    /// cost too much ([`Postings::spent`]) leave their rows to be looked at.
     pub fn answer<P: Postings>(&self, postings: &P) -> Result<Answer<P::Set>> {
         match self {
             Probe::Leaf { rows, unsure, .. } => {
                 let sure = rows.fetch(postings)?;
                 let mut unsure = unsure.fetch(postings)?;
+                if postings.spent() {
+                    return Answer::unknown(postings);
+                }
                 unsure.subtract(&sure);
                 Ok(Answer { sure, unsure })
             }
@@ -153,6 +161,11 @@ impl Probe {
                     if found.sure.is_empty() && found.unsure.is_empty() {
                         break;
                     }
+                    if postings.spent() {
+                        found.unsure.unite(&found.sure);
+                        found.sure = RowSet::empty();
+                        break;
+                    }
                     found.and(part.answer(postings)?);
                 }
                 Ok(found)
@@ -163,6 +176,10 @@ impl Probe {
                     let more = part.answer(postings)?;
                     found.sure.unite(&more.sure);
                     found.unsure.unite(&more.unsure);
+                    if postings.spent() {
+                        found.unsure = postings.all()?;
+                        break;
+                    }
                 }
                 found.unsure.subtract(&found.sure);
                 Ok(found)
@@ -179,6 +196,11 @@ impl Probe {
 }
 
 impl<S: RowSet> Answer<S> {
+    /// Every row may match.
+    fn unknown(postings: &impl Postings<Set = S>) -> Result<Self> {
+        Ok(Answer { sure: S::empty(), unsure: postings.all()? })
+    }
+
     fn and(&mut self, other: Answer<S>) {
         if self.unsure.is_empty() && other.unsure.is_empty() {
             return self.sure.intersect(&other.sure);

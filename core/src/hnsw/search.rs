@@ -82,7 +82,7 @@ pub(crate) trait Bridging: Layer {
 const ENOUGH: usize = 9;
 const OF: usize = 10;
 /// Fresh members that end the bridging around one node.
-const GATHER: usize = 32;
+const GATHER: usize = 48;
 
 /// [`beam`] over the members alone: a neighbour that is none is not measured but a bridge, whose own neighbours count
 /// as if they were here. `seeds` are members to begin at besides `entry`, which need not be one.

@@ -1,26 +1,23 @@
 //! Searching, reading and deleting among the rows of a [`Selection`].
 
 use super::plan::{self, Inputs, Plan};
-use super::selection::{Selection, Sets};
+use super::selection::{Ground, Selection, Sets};
 use super::types::{Explain, Include, Row};
 use super::walk::{Base, Yield};
-use super::{Index, SearchParams};
+use super::{Index, Published, SearchParams};
 use crate::filter::Filter;
 use crate::hnsw::{Bridging, Layer, Scratch, beam, bridged_beam, node_of_key, rank_of_key, sort_key};
-use crate::{Control, Result, Slot};
+use crate::{Control, Result, Slot, sync};
 use roaring::RoaringBitmap;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
-/// Matches that a walk over them begins at.
-const SEEDS: u64 = 32;
-/// Where the matches are away from the query, the nearest lie in several directions: so many times the pool and the
-/// seeds find them, and a scan may cost so many times a common bridged walk.
-const AWAY_EF: usize = 3;
-const AWAY_SEEDS: u64 = 4;
-const AWAY_COST: f64 = 3.0;
+/// Matches that a walk over them begins at, and where they are away from the query: there the nearest lie in several
+/// directions.
+const SEEDS: usize = 32;
+const AWAY_SEEDS: usize = 128;
 /// Times the expected cost at which a sweep gives up: the matches are not where the query is.
 const PATIENCE: f64 = 2.5;
 /// Rows measured between two looks at the caller's signal.
@@ -33,36 +30,42 @@ pub(crate) struct Selected<'a> {
     index: &'a Index,
     filter: &'a Filter,
     sets: Arc<Sets>,
-    /// Whether rows hang on nodes with the same vector at all.
-    chains: bool,
+    chained: Arc<RoaringBitmap>,
     /// What a closer look said.
     looked: RefCell<HashMap<Slot, bool>>,
 }
 
 impl<'a> Selected<'a> {
-    fn new(index: &'a Index, selection: &'a Selection, chained: &RoaringBitmap) -> Self {
+    fn new(index: &'a Index, selection: &'a Selection) -> Self {
         Selected {
             index,
             filter: &selection.filter,
             sets: Arc::clone(selection.sets()),
-            chains: !chained.is_empty(),
+            chained: Arc::clone(&sync::lock(&index.chained)),
             looked: RefCell::default(),
         }
     }
 
+    fn ground(&self) -> &Ground {
+        self.sets.ground(&self.chained)
+    }
+
     /// Whether a row at `node` may match.
     pub(crate) fn may_have(&self, node: Slot) -> bool {
-        let possible = self.sets.possible();
-        possible.contains(node)
-            || self.chains && self.index.chain(node).skip(1).any(|slot| possible.contains(slot))
+        let ground = self.ground();
+        ground.has(node) || ground.chains && self.index.chain(node).skip(1).any(|slot| ground.has(slot))
     }
 
     /// Whether a row at `node` matches.
     pub(crate) fn has(&self, node: Slot) -> Result<bool> {
-        if self.has_slot(node)? {
+        let ground = self.ground();
+        if self.sets.unsure.is_empty() {
+            return Ok(self.may_have(node));
+        }
+        if ground.has(node) && self.has_slot(node)? {
             return Ok(true);
         }
-        if self.chains {
+        if ground.chains {
             for slot in self.index.chain(node).skip(1) {
                 if self.has_slot(slot)? {
                     return Ok(true);
@@ -98,17 +101,17 @@ impl Bridging for Base<'_> {
     }
 }
 
-/// Whether there are far fewer members around `entry` than the part of all rows that they are.
-fn is_away(layer: &mut Base<'_>, entry: Slot, part: f64) -> Result<bool> {
+/// The part of the nodes around `entry` that are members.
+fn part_around(layer: &mut Base<'_>, entry: Slot) -> Result<f64> {
     let (mut near, mut far) = (Vec::new(), Vec::new());
     layer.links(entry, &[], &mut near)?;
-    let (mut members, mut nodes) = (0u32, 0u32);
+    let (mut members, mut nodes) = (u32::from(layer.member(entry)), 1u32);
     for &node in &near {
         layer.links(node, &[], &mut far)?;
         nodes += far.len() as u32;
         members += far.iter().filter(|&&node| layer.member(node)).count() as u32;
     }
-    Ok(f64::from(members) < f64::from(nodes) * part / 4.0)
+    Ok(f64::from(members) / f64::from(nodes))
 }
 
 /// One filtered search.
@@ -118,8 +121,9 @@ struct Search<'a> {
     wanted: usize,
     ef: usize,
     control: &'a Control<'a>,
+    state: &'a Published,
+    inputs: Inputs,
     selected: Selected<'a>,
-    chained: Arc<RoaringBitmap>,
     explain: Explain,
 }
 
@@ -139,7 +143,7 @@ impl Index {
         let rows = selection.state.live;
         let part = if sets.unsure.is_empty() { 1.0 } else { self.guess(selection)? };
         let guessed = sets.sure.len() + (sets.unsure.len() as f64 * part).round() as u64;
-        let mut explain = Explain {
+        let explain = Explain {
             plan: "none",
             rows,
             matches: guessed,
@@ -155,38 +159,60 @@ impl Index {
         // Of the rows that may match, this part does.
         let dense = (guessed as f64 / possible as f64).clamp(1e-6, 1.0);
         let looks = if sets.unsure.is_empty() { 0.0 } else { CHECK };
-        let (mut plan, mut costs) = plan::choose(Inputs {
+        let slots = selection.state.slots;
+        let (scanned, whole) = if sets.unsure.is_empty() && self.sketches.fit(slots) {
+            (plan::SKETCHED, f64::from(slots) * plan::WHOLE)
+        } else {
+            (plan::SCANNED, f64::INFINITY)
+        };
+        let inputs = Inputs {
             rows: rows as f64,
             matches: possible as f64,
+            around: possible as f64 / rows.max(1) as f64,
             ef: ef as f64 / dense,
             links: f64::from(self.config.m_max0),
             per_place: self.calibration.per_place(),
-        });
-        costs[0] += looks * (wanted as f64 / dense).min(sets.unsure.len() as f64);
-        costs[1] += looks * ef as f64 / dense;
-        costs[2] += looks * ef as f64 / dense;
-        plan = forced.unwrap_or(plan);
-        explain.costs = costs;
-        explain.plan = plan.name();
-        let chained = Arc::clone(&crate::sync::lock(&self.chained));
-        let selected = Selected::new(self, selection, &chained);
-        let mut search = Search { index: self, query, wanted, ef, control, selected, chained, explain };
-        let keys = search.run(plan, scratch)?;
+            scanned,
+            whole,
+            scan_looks: looks * (wanted as f64 / dense).min(sets.unsure.len() as f64),
+            walk_looks: looks * ef as f64 / dense,
+        };
+        let selected = Selected::new(self, selection);
+        let state = &*selection.state;
+        let mut search = Search { index: self, query, wanted, ef, control, state, inputs, selected, explain };
+        let keys = search.run(forced, scratch)?;
         search.explain.checked += search.selected.looked.borrow().len() as u64;
         Ok((keys, search.explain))
     }
 }
 
 impl Search<'_> {
-    fn run(&mut self, plan: Plan, scratch: &mut Scratch) -> Result<Vec<u64>> {
-        let mut found = match plan {
-            Plan::Scan => None,
-            Plan::Bridge => self.bridge(scratch)?,
-            Plan::Sweep => self.sweep(scratch)?,
-        };
-        if found.is_none() && plan == Plan::Sweep {
-            self.explain.fell_back = true;
-            found = self.bridge(scratch)?;
+    fn run(&mut self, forced: Option<Plan>, scratch: &mut Scratch) -> Result<Vec<u64>> {
+        let (mut plan, mut costs) = plan::choose(&self.inputs);
+        let mut entry = None;
+        if forced.unwrap_or(plan) != Plan::Scan
+            && let Some(node) = self.index.descend(self.query, 1, scratch)?
+        {
+            let slot = self.index.upper.slot(node);
+            entry = Some(slot);
+            let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
+            self.inputs.around = part_around(&mut layer, slot)?;
+            (plan, costs) = plan::choose(&self.inputs);
+        }
+        plan = forced.unwrap_or(plan);
+        self.explain.costs = costs;
+        self.explain.plan = plan.name();
+        let mut found = None;
+        if let Some(entry) = entry {
+            found = match plan {
+                Plan::Scan => None,
+                Plan::Bridge => self.bridge(entry, scratch)?,
+                Plan::Sweep => self.sweep(entry, scratch)?,
+            };
+            if found.is_none() && plan == Plan::Sweep && costs[1] < costs[0] {
+                self.explain.fell_back = true;
+                found = self.bridge(entry, scratch)?;
+            }
         }
         match found {
             Some(keys) => Ok(keys),
@@ -200,8 +226,10 @@ impl Search<'_> {
     /// Measures every row that may match and takes the nearest that do.
     fn scan(&mut self) -> Result<Vec<u64>> {
         let sets = Arc::clone(&self.selected.sets);
-        let sure = sets.unsure.is_empty();
-        let mut best: BinaryHeap<u64> = BinaryHeap::new();
+        self.explain.measured += sets.possible().len();
+        if sets.unsure.is_empty() {
+            return self.index.scan_set(self.query, &sets, self.state, self.wanted, self.control);
+        }
         let mut all: Vec<Reverse<u64>> = Vec::new();
         let mut ranks = Vec::with_capacity(RUN);
         let mut slots = sets.possible().iter();
@@ -212,21 +240,7 @@ impl Search<'_> {
                 break;
             }
             self.index.ranks(self.query, run.iter().copied(), &mut ranks)?;
-            self.explain.measured += run.len() as u64;
-            for (&slot, &rank) in run.iter().zip(&ranks) {
-                let key = sort_key(rank, slot);
-                if !sure {
-                    all.push(Reverse(key));
-                } else if best.len() < self.wanted {
-                    best.push(key);
-                } else if best.peek().is_some_and(|&worst| key < worst) {
-                    best.pop();
-                    best.push(key);
-                }
-            }
-        }
-        if sure {
-            return Ok(best.into_sorted_vec());
+            all.extend(run.iter().zip(&ranks).map(|(&slot, &rank)| Reverse(sort_key(rank, slot))));
         }
         // Nearest first, so that no payload is read that cannot matter.
         let mut heap = BinaryHeap::from(all);
@@ -245,23 +259,12 @@ impl Search<'_> {
     }
 
     /// Walks over the matches. `None` where that found too little or cost too much.
-    fn bridge(&mut self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
-        let Some(node) = self.index.descend(self.query, 1, scratch)? else { return Ok(None) };
-        let entry = self.index.upper.slot(node);
-        let sets = Arc::clone(&self.selected.sets);
-        let possible = sets.possible();
-        let count = possible.len();
+    fn bridge(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
+        let count = self.selected.sets.possible().len();
+        let away = self.inputs.is_away();
+        let ef = if away { self.ef * plan::AWAY_EF } else { self.ef };
+        let seeds = self.selected.ground().some_seeds(if away { AWAY_SEEDS } else { SEEDS });
         let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
-        let (mut ef, mut seeds) = (self.ef, SEEDS);
-        if is_away(&mut layer, entry, count as f64 / self.explain.rows.max(1) as f64)? {
-            if self.explain.costs[0] <= AWAY_COST * self.explain.costs[1] {
-                return Ok(None);
-            }
-            (ef, seeds) = (ef * AWAY_EF, seeds * AWAY_SEEDS);
-        }
-        let seeds = seeds.min(count);
-        let seeds = (0..seeds).filter_map(|i| possible.select((i * count / seeds) as u32));
-        let seeds: Vec<Slot> = seeds.filter(|&seed| !self.chained.contains(seed)).collect();
         let control = self.control;
         let mut stop = || control.check();
         let ended = bridged_beam(&mut layer, entry, &seeds, ef, count, scratch, &mut stop)?;
@@ -273,9 +276,7 @@ impl Search<'_> {
     }
 
     /// Walks over everything. `None` where that found too little or cost too much.
-    fn sweep(&mut self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
-        let Some(node) = self.index.descend(self.query, 1, scratch)? else { return Ok(None) };
-        let entry = self.index.upper.slot(node);
+    fn sweep(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
         let most = (self.explain.costs[2] * PATIENCE).max(4096.0) as u64;
         let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
         let control = self.control;
@@ -296,7 +297,7 @@ impl Search<'_> {
         let mut keys = Vec::with_capacity(self.wanted);
         for &key in &found {
             let node = node_of_key(key);
-            let more = if self.selected.chains { usize::MAX } else { 1 };
+            let more = if self.selected.ground().chains { usize::MAX } else { 1 };
             for slot in self.index.chain(node).take(more) {
                 if keys.len() < self.wanted && self.selected.has_slot(slot)? {
                     keys.push(sort_key(rank_of_key(key), slot));

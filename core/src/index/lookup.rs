@@ -13,6 +13,18 @@ use std::ops::Bound;
 
 /// Lookups that a writer may interrupt before one that makes writers wait.
 const TRIES: usize = 3;
+/// What the lookups of one filter may cost, in entries read: so many, and so many per row. Far less than it takes to read
+/// every payload, which is what happens to rows that lookups do not decide.
+const LEAST_BUDGET: u64 = 4 << 20;
+const BUDGET_PER_ROW: u64 = 16;
+/// What it costs to find a place in the index.
+const PLACE: u64 = 16;
+/// Rows of a set copied in the time it takes to read an entry.
+const COPIED: u64 = 1024;
+/// How often a scan asks whether it may go on, in entries.
+const ASK_EVERY: u64 = 1024;
+/// Bytes of a value up to which its rows are put down one by one.
+const SMALL: usize = 64;
 
 impl RowSet for RoaringBitmap {
     fn empty() -> Self {
@@ -40,12 +52,14 @@ impl Index {
     /// Runs `probe` over one state of the index, that of some moment during the call. `live` are the rows to choose
     /// from, all committed before the call.
     pub(crate) fn answer(&self, probe: &Probe, live: &RoaringBitmap) -> Result<(Answer<RoaringBitmap>, Era)> {
+        let budget = LEAST_BUDGET + BUDGET_PER_ROW * live.len();
         for attempt in 0.. {
             let held = self.overlay.hold();
             let view = self.kv.view()?;
             let era = held.era();
             let held = if attempt < TRIES { None } else { Some(held) };
-            let lookup = Lookup { index: self, live, view, era, held, stale: Cell::new(false) };
+            let (stale, budget) = (Cell::new(false), Cell::new(budget));
+            let lookup = Lookup { index: self, live, view, era, held, stale, budget };
             match probe.answer(&lookup) {
                 Ok(mut answer) => {
                     answer.sure &= live;
@@ -93,9 +107,15 @@ struct Lookup<'a> {
     held: Option<Held<'a>>,
     /// Whether a writer came between two reads.
     stale: Cell<bool>,
+    /// What is left of it.
+    budget: Cell<u64>,
 }
 
 impl Lookup<'_> {
+    fn pay(&self, cost: u64) {
+        self.budget.set(self.budget.get().saturating_sub(cost));
+    }
+
     fn pending(&self, range: &Range) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let copy = |held: &Held<'_>| {
             if held.era() != self.era {
@@ -111,25 +131,24 @@ impl Lookup<'_> {
     }
 
     fn rows_between(&self, range: &Range) -> Result<RoaringBitmap> {
-        let mut rows = RoaringBitmap::new();
+        let mut rows = Gathered::default();
+        if self.spent() {
+            return Ok(rows.finish());
+        }
         let mut pending = self.pending(range)?;
+        self.pay(PLACE + 4 * pending.len() as u64);
         let mut failed = Ok(());
+        let mut seen = 0;
         self.view.scan(Space::Postings, range, &mut |key, value| {
-            let added = (|| {
-                let (_, base) = postings::split_key(key)?;
-                match pending.remove(key) {
-                    None => postings::add_to(&mut rows, base, value),
-                    Some(operand) => {
-                        // Apart from the others: what it removes may be among them.
-                        let mut of_key = RoaringBitmap::new();
-                        postings::add_to(&mut of_key, base, value)?;
-                        postings::apply(&mut of_key, base, &operand)?;
-                        rows |= of_key;
-                        Ok(())
-                    }
+            seen += 1;
+            if seen % ASK_EVERY == 0 {
+                self.pay(ASK_EVERY);
+                if self.spent() {
+                    return Flow::Break(());
                 }
-            })();
-            match added {
+            }
+            let operand = if pending.is_empty() { None } else { pending.remove(key) };
+            match rows.add(key, Some(value), operand.as_deref()) {
                 Ok(()) => Flow::Continue(()),
                 Err(error) => {
                     failed = Err(error);
@@ -138,13 +157,48 @@ impl Lookup<'_> {
             }
         })?;
         failed?;
+        self.pay(seen % ASK_EVERY);
         for (key, operand) in pending {
-            let (_, base) = postings::split_key(&key)?;
-            let mut of_key = RoaringBitmap::new();
-            postings::apply(&mut of_key, base, &operand)?;
-            rows |= of_key;
+            rows.add(&key, None, Some(&operand))?;
         }
-        Ok(rows)
+        Ok(rows.finish())
+    }
+}
+
+/// The union of many entries. A range may have as many as there are rows, each with a row or two: they are put down as
+/// bits, whose memory is bounded by the rows, not by the entries.
+#[derive(Default)]
+struct Gathered {
+    /// What entries with many rows brought.
+    rows: RoaringBitmap,
+    /// Per span of slots the bits of the others.
+    bits: BTreeMap<Slot, Box<[u8]>>,
+}
+
+impl Gathered {
+    /// Adds the rows of a stored value after `operand`.
+    fn add(&mut self, key: &[u8], value: Option<&[u8]>, operand: Option<&[u8]>) -> Result<()> {
+        let (_, base) = postings::split_key(key)?;
+        if operand.is_none()
+            && let Some(value) = value
+            && value.len() <= SMALL
+        {
+            let bits = self.bits.entry(base).or_insert_with(|| vec![0; postings::SPAN as usize / 8].into());
+            return postings::set_bits(bits, value);
+        }
+        // Apart from the others: what an operand removes may be among them.
+        let mut of_key = RoaringBitmap::new();
+        value.map_or(Ok(()), |value| postings::add_to(&mut of_key, base, value))?;
+        operand.map_or(Ok(()), |operand| postings::apply(&mut of_key, base, operand))?;
+        self.rows |= of_key;
+        Ok(())
+    }
+
+    fn finish(mut self) -> RoaringBitmap {
+        for (base, bits) in self.bits {
+            self.rows |= RoaringBitmap::from_lsb0_bytes(base, &bits);
+        }
+        self.rows
     }
 }
 
@@ -152,7 +206,12 @@ impl Postings for Lookup<'_> {
     type Set = RoaringBitmap;
 
     fn all(&self) -> Result<RoaringBitmap> {
+        self.pay(1 + self.live.len() / COPIED);
         Ok(self.live.clone())
+    }
+
+    fn spent(&self) -> bool {
+        self.budget.get() == 0
     }
 
     fn rows_of(&self, term: &Term) -> Result<RoaringBitmap> {

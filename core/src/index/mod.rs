@@ -20,7 +20,9 @@ mod payload;
 mod plan;
 mod read;
 mod record;
+mod scan;
 mod selection;
+mod sketch;
 mod types;
 mod walk;
 mod write;
@@ -110,6 +112,7 @@ pub struct Index {
     rules: PathRules,
     calibration: plan::Calibration,
     selections: selection::Recent,
+    sketches: sketch::Sketches,
     writer: Mutex<Writer>,
     scratches: Mutex<Vec<Scratch>>,
     closed: AtomicBool,

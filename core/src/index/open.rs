@@ -3,6 +3,7 @@
 use super::commit::Writer;
 use super::meta::Meta;
 use super::overlay::Overlay;
+use super::sketch::Sketches;
 use super::{Index, Published, Stores, entries, record};
 use crate::graph::cache::AdjacencyCache;
 use crate::graph::policy::{LinkPolicy, Mix};
@@ -61,6 +62,7 @@ impl Index {
             rules,
             calibration: Default::default(),
             selections: Default::default(),
+            sketches: Sketches::new(config.dim as usize, budget.sketches),
             writer: Mutex::new(Writer::new(meta, budget.pending, policy)),
             scratches: Mutex::default(),
             closed: Default::default(),
@@ -121,6 +123,8 @@ impl Index {
 struct Budget {
     adjacency: u64,
     vectors: u64,
+    /// Part of `vectors` that sketches may take.
+    sketches: u64,
     /// Journal bytes that may wait for a checkpoint.
     pending: u64,
 }
@@ -132,6 +136,7 @@ impl Budget {
         Budget {
             adjacency: options.cache_bytes / 4,
             vectors: vectors.min(pages),
+            sketches: vectors.min(pages) / 5,
             pending: (options.cache_bytes / 4).clamp(4 << 20, 64 << 20),
         }
     }

@@ -27,9 +27,13 @@ impl Plan {
 }
 
 /// A scanned vector against one met on a walk: read in order and ahead of time, with no list to read or heap to keep.
-const SCANNED: f64 = 0.35;
+pub(crate) const SCANNED: f64 = 0.35;
+/// The same where rows have sketches.
+pub(crate) const SKETCHED: f64 = 0.05;
+/// The same where all rows of a block are, wanted or not.
+pub(crate) const WHOLE: f64 = 0.018;
 /// A list read for a bridge.
-const LIST: f64 = 1.0;
+const LIST: f64 = 2.0;
 /// A walk that keeps to the matches, and one that drops others, against one without a filter.
 const BRIDGING: f64 = 2.0;
 const SWEEPING: f64 = 0.9;
@@ -37,6 +41,12 @@ const SWEEPING: f64 = 0.9;
 const BRIDGED: f64 = 0.005;
 /// Above this part of all rows a sweep finds what it should; below, rows near the query may all be others.
 const SWEPT: f64 = 0.4;
+/// Below this share of what is usual, the rows around the query say that the matches are away from it.
+const AWAY: f64 = 0.5;
+/// Where they are, the nearest lie in several directions: so many times the pool finds them.
+pub(crate) const AWAY_EF: usize = 3;
+/// What such a walk costs more than one that is not away; it also misses more, so that it must be worth it.
+const AWAY_COST: f64 = 4.0;
 
 /// What is known when the plan is made.
 #[derive(Clone, Copy, Debug)]
@@ -44,29 +54,50 @@ pub(crate) struct Inputs {
     /// Visible rows, and those that match.
     pub(crate) rows: f64,
     pub(crate) matches: f64,
+    /// The part of the rows around the query that match, or where nobody looked, of all rows.
+    pub(crate) around: f64,
     /// Places in the pool.
     pub(crate) ef: f64,
     /// Links per list.
     pub(crate) links: f64,
     /// Vectors that an unfiltered walk measures per place in its pool.
     pub(crate) per_place: f64,
+    /// What a scanned vector costs.
+    pub(crate) scanned: f64,
+    /// What measuring all rows at once costs, wanted or not; infinite where that cannot be.
+    pub(crate) whole: f64,
+    /// What reading payloads costs a scan, and a walk.
+    pub(crate) scan_looks: f64,
+    pub(crate) walk_looks: f64,
+}
+
+impl Inputs {
+    fn part(&self) -> f64 {
+        (self.matches / self.rows.max(1.0)).clamp(1e-9, 1.0)
+    }
+
+    /// Whether the matches are away from the query.
+    pub(crate) fn is_away(&self) -> bool {
+        self.around < self.part() * AWAY
+    }
 }
 
 /// The cheapest plan that finds enough, and the costs of scan, bridge and sweep.
-pub(crate) fn choose(inputs: Inputs) -> (Plan, [f64; 3]) {
-    let Inputs { rows, matches, ef, links, per_place } = inputs;
-    let part = (matches / rows.max(1.0)).clamp(1e-9, 1.0);
+pub(crate) fn choose(inputs: &Inputs) -> (Plan, [f64; 3]) {
+    let Inputs { rows, matches, ef, links, per_place, .. } = *inputs;
+    let part = inputs.part();
     let walk = (ef * per_place).min(rows);
-    let scan = matches * SCANNED;
+    let scan = (matches * inputs.scanned).min(inputs.whole) + inputs.scan_looks;
     // Expanded nodes, and the bridges of each: as many as it takes to gather a list of matches.
     let bridges = (1.0 / part).min(links) * (1.0 - part);
-    let bridge = walk * BRIDGING + ef * 1.5 * bridges * LIST;
-    let sweep = walk * SWEEPING / part;
+    let away = if inputs.is_away() { AWAY_COST } else { 1.0 };
+    let bridge = away * (walk * BRIDGING + ef * 1.5 * bridges * LIST) + inputs.walk_looks;
+    let sweep = walk * SWEEPING / inputs.around.clamp(1e-6, 1.0) + inputs.walk_looks;
     let mut best = (Plan::Scan, scan);
     if part >= BRIDGED && bridge < best.1 {
         best = (Plan::Bridge, bridge);
     }
-    if part >= SWEPT && sweep < best.1 {
+    if part >= SWEPT && !inputs.is_away() && sweep < best.1 {
         best = (Plan::Sweep, sweep);
     }
     (best.0, [scan, bridge, sweep])
@@ -101,8 +132,23 @@ impl Calibration {
 mod tests {
     use super::*;
 
+    fn inputs(rows: f64, matches: f64, ef: f64) -> Inputs {
+        Inputs {
+            rows,
+            matches,
+            around: matches / rows,
+            ef,
+            links: 32.0,
+            per_place: 12.0,
+            scanned: SCANNED,
+            whole: f64::INFINITY,
+            scan_looks: 0.0,
+            walk_looks: 0.0,
+        }
+    }
+
     fn plan(rows: f64, matches: f64, ef: f64) -> Plan {
-        choose(Inputs { rows, matches, ef, links: 32.0, per_place: 12.0 }).0
+        choose(&inputs(rows, matches, ef)).0
     }
 
     #[test]
@@ -116,6 +162,20 @@ mod tests {
         // A pool as large as the matches leaves nothing to win.
         assert_eq!(plan(1e5, 1e4, 1e4), Plan::Scan);
         assert_eq!(plan(100.0, 100.0, 64.0), Plan::Scan);
+    }
+
+    #[test]
+    fn matches_away_from_the_query_are_not_swept() {
+        let away = |matches| Inputs { around: 0.01, ..inputs(1e6, matches, 64.0) };
+        assert!(away(5e5).is_away() && !inputs(1e6, 5e5, 64.0).is_away());
+        assert_eq!(choose(&away(9e5)).0, Plan::Bridge);
+        assert_eq!(choose(&away(1e4)).0, Plan::Scan);
+        let sketched = Inputs { scanned: SKETCHED, ..away(5e4) };
+        assert_eq!(choose(&sketched).0, Plan::Scan);
+        let whole =
+            Inputs { around: 0.01, scanned: SKETCHED, whole: 2e5 * WHOLE, ..inputs(2e5, 1.8e5, 64.0) };
+        assert_eq!(choose(&whole).0, Plan::Scan);
+        assert_eq!(choose(&Inputs { around: 0.9, ..whole }).0, Plan::Sweep);
     }
 
     #[test]

@@ -68,10 +68,14 @@ impl Index {
             tombstones: u64::from(self.allocated.load(Ordering::Acquire)).saturating_sub(state.live),
             cache_bytes: self.options.cache_bytes,
             adjacency_bytes: self.adjacency.memory(),
-            vector_bytes: self.vectors.memory(),
+            vector_bytes: self.vectors.memory() + self.sketches.memory(),
             kv_bytes: self.kv.memory(),
             upper_bytes: self.upper.memory(),
-            table_bytes: self.died.memory() + self.twins.memory() + self.overlay.bytes() + scratch,
+            table_bytes: self.died.memory()
+                + self.twins.memory()
+                + self.overlay.bytes()
+                + self.selections.memory()
+                + scratch,
             vector_file_bytes: self.vectors.disk()?,
             kv_file_bytes: self.kv.disk(),
             journal_bytes: self.journal.pending() + crate::journal::HEADER,

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// Payloads read at once.
 const PAGE: usize = 256;
+/// Most rows that a walk begins at.
+const MOST_SEEDS: u64 = 128;
 /// Undecided rows looked at to guess how many of them match.
 const SAMPLE: u64 = 48;
 
@@ -36,12 +38,52 @@ pub(crate) struct Sets {
     decided: OnceLock<Arc<Sets>>,
     /// Part of the undecided rows that match, by a sample.
     part: OnceLock<f64>,
+    /// A bit per slot for all that may match, once asked for: hundreds of times per node of a walk, which a compressed
+    /// set is too slow for.
+    bits: OnceLock<Arc<[u64]>>,
+    /// The same rows as a walk wants them, once one has begun.
+    ground: OnceLock<Ground>,
+}
+
+/// The rows that may match, as a walk over them wants them.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    bits: Arc<[u64]>,
+    /// Whether some of them hang on nodes with the same vector.
+    pub(crate) chains: bool,
+    /// Some that are nodes, spread evenly over the order of insertion.
+    pub(crate) seeds: Box<[Slot]>,
+}
+
+impl Ground {
+    fn new(possible: &RoaringBitmap, bits: &Arc<[u64]>, chained: &RoaringBitmap) -> Ground {
+        let count = possible.len();
+        let seeds = count.min(MOST_SEEDS);
+        let picked = (0..seeds).filter_map(|i| possible.select((i * count / seeds) as u32));
+        Ground {
+            bits: Arc::clone(bits),
+            chains: !possible.is_disjoint(chained),
+            seeds: picked.filter(|&seed| !chained.contains(seed)).collect(),
+        }
+    }
+
+    /// Whether the row may match.
+    pub(crate) fn has(&self, slot: Slot) -> bool {
+        self.bits.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    }
+
+    /// Some `count` of the seeds, spread as evenly.
+    pub(crate) fn some_seeds(&self, count: usize) -> Vec<Slot> {
+        let step = (self.seeds.len() / count.max(1)).max(1);
+        self.seeds.iter().copied().step_by(step).collect()
+    }
 }
 
 impl Sets {
     fn new(sure: RoaringBitmap, unsure: RoaringBitmap) -> Sets {
         let both = if unsure.is_empty() { RoaringBitmap::new() } else { &sure | &unsure };
-        Sets { sure, unsure, both, decided: OnceLock::new(), part: OnceLock::new() }
+        let (decided, part) = (OnceLock::new(), OnceLock::new());
+        Sets { sure, unsure, both, decided, part, bits: OnceLock::new(), ground: OnceLock::new() }
     }
 
     /// Rows that may match.
@@ -49,8 +91,27 @@ impl Sets {
         if self.unsure.is_empty() { &self.sure } else { &self.both }
     }
 
+    /// A bit per slot, up to the last that may match.
+    pub(crate) fn bits(&self) -> &Arc<[u64]> {
+        self.bits.get_or_init(|| {
+            let possible = self.possible();
+            let mut bits = vec![0u64; possible.max().map_or(0, |last| last as usize / 64 + 1)];
+            possible.iter().for_each(|slot| bits[slot as usize / 64] |= 1 << (slot % 64));
+            bits.into()
+        })
+    }
+
+    /// See [`Ground`]. `chained` are the rows that are not nodes themselves.
+    pub(crate) fn ground(&self, chained: &RoaringBitmap) -> &Ground {
+        self.ground.get_or_init(|| Ground::new(self.possible(), self.bits(), chained))
+    }
+
+    /// Memory, that of the bits included, made or not.
     fn bytes(&self) -> usize {
-        self.sure.serialized_size() + self.unsure.serialized_size() + self.both.serialized_size()
+        let sets = [&self.sure, &self.unsure, &self.both];
+        let bits = self.possible().max().map_or(0, |last| last as usize / 8);
+        let decided = self.decided.get().map_or(0, |decided| decided.bytes());
+        sets.into_iter().map(RoaringBitmap::serialized_size).sum::<usize>() + bits + decided
     }
 }
 
@@ -89,6 +150,11 @@ impl Recent {
         Some(sets)
     }
 
+    /// Bytes held, at most [`MOST_BYTES`] and one selection.
+    pub(crate) fn memory(&self) -> u64 {
+        sync::lock(&self.0).iter().map(|one| one.sets.bytes() as u64).sum()
+    }
+
     fn keep(&self, filter: &Arc<str>, state: &Published, sets: &Arc<Sets>) {
         let mut kept = sync::lock(&self.0);
         let (filter, sets) = (Arc::clone(filter), Arc::clone(sets));
@@ -96,7 +162,7 @@ impl Recent {
         let mut bytes: usize = kept.iter().map(|one| one.sets.bytes()).sum();
         while kept.len() > MOST_KEPT || bytes > MOST_BYTES {
             match kept.pop_front() {
-                Some(gone) => bytes -= gone.sets.bytes(),
+                Some(gone) => bytes = bytes.saturating_sub(gone.sets.bytes()),
                 None => break,
             }
         }

@@ -128,13 +128,13 @@ pub struct Stats {
     pub cache_bytes: u64,
     /// Memory of decoded adjacency.
     pub adjacency_bytes: u64,
-    /// Memory of cached vector pages.
+    /// Memory of cached vector pages and of sketches for scans.
     pub vector_bytes: u64,
     /// Memory of the store's own cache.
     pub kv_bytes: u64,
     /// Memory of the upper layers.
     pub upper_bytes: u64,
-    /// Memory of per-row tables and of writes not yet brought to the store.
+    /// Memory of per-row tables, of writes not yet brought to the store and of the rows that recent filters matched.
     pub table_bytes: u64,
     /// Size of the vector file.
     pub vector_file_bytes: u64,

@@ -120,6 +120,15 @@ pub fn add_to(slots: &mut RoaringBitmap, base: Slot, value: &[u8]) -> Result<()>
     })
 }
 
+/// Sets the bits, low first, of the halves in a value; `bits` are as many as a span has.
+pub(crate) fn set_bits(bits: &mut [u8], value: &[u8]) -> Result<()> {
+    each_run(value, &mut |first, last| {
+        for half in first..=last {
+            bits[usize::from(half) / 8] |= 1 << (half % 8);
+        }
+    })
+}
+
 /// Applies an operand to the slots of one key.
 pub fn apply(slots: &mut RoaringBitmap, base: Slot, mut operand: &[u8]) -> Result<()> {
     while !operand.is_empty() {
@@ -185,6 +194,9 @@ mod tests {
         let mut slots = RoaringBitmap::new();
         add_to(&mut slots, 7 << 16, value).unwrap();
         assert!(slots.iter().eq(out.iter().map(|&half| 7 << 16 | u32::from(half))));
+        let mut bits = vec![0; SPAN as usize / 8];
+        set_bits(&mut bits, value).unwrap();
+        assert_eq!(RoaringBitmap::from_lsb0_bytes(7 << 16, &bits), slots);
         out
     }
 

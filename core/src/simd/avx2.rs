@@ -4,12 +4,13 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernels, padded};
+use super::{Kernels, each, padded};
 
 static KERNELS: Kernels =
-    Kernels { name: "avx2", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8 };
+    Kernels { name: "avx2", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
 
-static KERNELS_VNNI: Kernels = Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, ..KERNELS };
+static KERNELS_VNNI: Kernels =
+    Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u8: dots_u8_vnni, ..KERNELS };
 
 pub(super) fn detect() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(&KERNELS)
@@ -120,6 +121,7 @@ fn dot_and_norms(a: &[f32], b: &[f32]) -> [f32; 3] {
 }
 
 /// Widened to 16 bits first: the instruction that multiplies bytes directly saturates.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
     let step = |acc, a, b| {
@@ -148,6 +150,7 @@ fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
 }
 
 /// The instruction takes one signed side, so `b` goes in less 128 and 128 times the sum of `a` goes back on top.
+#[inline]
 #[target_feature(enable = "avx2,fma,avxvnni")]
 fn dot_u8_vnni(a: &[u8], b: &[u8]) -> u32 {
     let flip = _mm256_set1_epi8(i8::MIN);
@@ -186,4 +189,14 @@ pub(super) fn prefetch(data: &[f32]) {
         // SAFETY: SSE is part of every x86-64 processor, and a prefetch of any address has no effect but timing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(piece.as_ptr().cast()) };
     }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
+    each(code, codes, sums, |a, b| dot_u8(a, b))
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn dots_u8_vnni(code: &[u8], codes: &[u8], sums: &mut [u32]) {
+    each(code, codes, sums, |a, b| dot_u8_vnni(a, b))
 }

@@ -4,12 +4,13 @@
 
 use std::arch::x86_64::*;
 
-use super::Kernels;
+use super::{Kernels, each};
 
 static KERNELS: Kernels =
-    Kernels { name: "avx512", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8 };
+    Kernels { name: "avx512", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
 
-static KERNELS_VNNI: Kernels = Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, ..KERNELS };
+static KERNELS_VNNI: Kernels =
+    Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u8: dots_u8_vnni, ..KERNELS };
 
 pub(super) fn detect() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(&KERNELS)
@@ -129,6 +130,7 @@ fn fold_u8(
 }
 
 /// Even and odd bytes as 16-bit numbers: the instruction that multiplies bytes directly saturates.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
     let low = _mm512_set1_epi16(0xff);
@@ -144,6 +146,7 @@ fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
 }
 
 /// The instruction takes one signed side, so `b` goes in less 128 and 128 times the sum of `a` goes back on top.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dot_u8_vnni(a: &[u8], b: &[u8]) -> u32 {
     let flip = _mm512_set1_epi8(i8::MIN);
@@ -151,4 +154,50 @@ fn dot_u8_vnni(a: &[u8], b: &[u8]) -> u32 {
         [_mm512_dpbusd_epi32(shifted, a, _mm512_xor_si512(b, flip)), _mm512_dpbusd_epi32(excess, a, flip)]
     });
     _mm512_reduce_add_epi32(_mm512_sub_epi32(shifted, excess)).cast_unsigned()
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
+    each(code, codes, sums, |a, b| dot_u8(a, b))
+}
+
+/// The sums of the lanes of each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn four_sums(sums: [__m512i; 4]) -> __m128i {
+    let quarter = |v: __m512i| {
+        let half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v));
+        _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
+    };
+    let [a, b, c, d] = sums.map(quarter);
+    _mm_hadd_epi32(_mm_hadd_epi32(a, b), _mm_hadd_epi32(c, d))
+}
+
+/// Four codes at a time; what the signed side lacks is the same for all of them.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dots_u8_vnni(code: &[u8], codes: &[u8], sums: &mut [u32]) {
+    let flip = _mm512_set1_epi8(i8::MIN);
+    let (full, tail) = code.as_chunks::<64>();
+    let total = code.iter().fold(0u32, |sum, &byte| sum.wrapping_add(u32::from(byte)));
+    let excess = _mm_set1_epi32(total.wrapping_mul(128).cast_signed());
+    let step = |sum, code, other| _mm512_dpbusd_epi32(sum, code, _mm512_xor_si512(other, flip));
+    let (fours, rest) = sums.as_chunks_mut::<4>();
+    let groups = codes.chunks_exact(4 * code.len());
+    let others = groups.remainder();
+    for (four, group) in fours.iter_mut().zip(groups) {
+        let mut acc = [_mm512_setzero_si512(); 4];
+        for (acc, other) in acc.iter_mut().zip(group.chunks_exact(code.len())) {
+            let (other, other_tail) = other.as_chunks::<64>();
+            for (a, b) in full.iter().zip(other) {
+                *acc = step(*acc, load_u8(a), load_u8(b));
+            }
+            if !tail.is_empty() {
+                *acc = step(*acc, load_u8_tail(tail), load_u8_tail(other_tail));
+            }
+        }
+        let sums = _mm_add_epi32(four_sums(acc), excess);
+        // SAFETY: the reference covers the 16 bytes written, and this store needs no alignment.
+        unsafe { _mm_storeu_si128(four.as_mut_ptr().cast(), sums) }
+    }
+    each(code, others, rest, |a, b| dot_u8_vnni(a, b));
 }

@@ -42,6 +42,7 @@ pub struct Kernels {
     dot: unsafe fn(&[f32], &[f32]) -> f32,
     dot_and_norms: unsafe fn(&[f32], &[f32]) -> [f32; 3],
     dot_u8: unsafe fn(&[u8], &[u8]) -> u32,
+    dots_u8: unsafe fn(&[u8], &[u8], &mut [u32]),
 }
 
 impl Kernels {
@@ -112,6 +113,22 @@ impl Kernels {
             (self.dot_u8)(a, b)
         }
     }
+
+    /// [`dot_u8`](Kernels::dot_u8) of `code` with each of the codes of its length in `codes`, one after the other, into
+    /// `sums`. Codes and sums without their other half are left alone. Faster than one by one.
+    #[inline]
+    pub fn dots_u8(&self, code: &[u8], codes: &[u8], sums: &mut [u32]) {
+        if code.is_empty() {
+            return sums.fill(0);
+        }
+        let count = sums.len().min(codes.len() / code.len());
+        let (codes, sums) = (&codes[..count * code.len()], &mut sums[..count]);
+        #[expect(unsafe_code, reason = "calls through the dispatch table")]
+        // SAFETY: `available` gave this table out after finding its processor features; there is a sum for each code.
+        unsafe {
+            (self.dots_u8)(code, codes, sums)
+        }
+    }
 }
 
 /// The tables whose processor features are present, fastest first.
@@ -141,6 +158,14 @@ fn available() -> impl Iterator<Item = &'static Kernels> {
 fn common<'a, T>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
     let len = a.len().min(b.len());
     (&a[..len], &b[..len])
+}
+
+/// Calls `dot` with `code` and each of `codes`.
+#[inline(always)]
+fn each(code: &[u8], codes: &[u8], sums: &mut [u32], dot: impl Fn(&[u8], &[u8]) -> u32) {
+    for (sum, other) in sums.iter_mut().zip(codes.chunks_exact(code.len())) {
+        *sum = dot(code, other);
+    }
 }
 
 /// A block that starts with `tail` and ends in zeros, which add nothing to any of the sums.

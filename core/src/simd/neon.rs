@@ -8,12 +8,13 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Kernels, padded};
+use super::{Kernels, each, padded};
 
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "neon", dot_u8_name: "umull", l2_squared, dot, dot_and_norms, dot_u8 };
+    Kernels { name: "neon", dot_u8_name: "umull", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
 
-static KERNELS_UDOT: Kernels = Kernels { dot_u8_name: "udot", dot_u8: dot_u8_udot, ..KERNELS };
+static KERNELS_UDOT: Kernels =
+    Kernels { dot_u8_name: "udot", dot_u8: dot_u8_udot, dots_u8: dots_u8_udot, ..KERNELS };
 
 pub(super) fn detect_udot() -> Option<&'static Kernels> {
     std::arch::is_aarch64_feature_detected!("dotprod").then_some(&KERNELS_UDOT)
@@ -108,6 +109,7 @@ fn fold_u8(a: &[u8], b: &[u8], step: impl Fn(uint32x4_t, uint8x16_t, uint8x16_t)
     vaddvq_u32(vaddq_u32(vaddq_u32(acc[0], acc[1]), vaddq_u32(acc[2], acc[3])))
 }
 
+#[inline]
 #[target_feature(enable = "neon")]
 fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
     fold_u8(a, b, |acc, a, b| {
@@ -117,6 +119,7 @@ fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
     })
 }
 
+#[inline]
 #[target_feature(enable = "neon,dotprod")]
 fn dot_u8_udot(a: &[u8], b: &[u8]) -> u32 {
     fold_u8(a, b, |mut acc, a, b| {
@@ -133,4 +136,14 @@ fn dot_u8_udot(a: &[u8], b: &[u8]) -> u32 {
         }
         acc
     })
+}
+
+#[target_feature(enable = "neon")]
+fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
+    each(code, codes, sums, |a, b| dot_u8(a, b))
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn dots_u8_udot(code: &[u8], codes: &[u8], sums: &mut [u32]) {
+    each(code, codes, sums, |a, b| dot_u8_udot(a, b))
 }

@@ -1,9 +1,9 @@
 //! Portable kernels, shaped so that the compiler can use whatever vectors the build target always has.
 
-use super::Kernels;
+use super::{Kernels, each};
 
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "scalar", dot_u8_name: "scalar", l2_squared, dot, dot_and_norms, dot_u8 };
+    Kernels { name: "scalar", dot_u8_name: "scalar", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
 
 /// Independent partial sums: rounding error grows with `len / LANES`, and additions need not wait for each other.
 const LANES: usize = 16;
@@ -43,6 +43,11 @@ fn dot_and_norms(a: &[f32], b: &[f32]) -> [f32; 3] {
     [dot(a, b), dot(a, a), dot(b, b)]
 }
 
+#[inline]
 fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
     a.iter().zip(b).fold(0u32, |sum, (&a, &b)| sum.wrapping_add(u32::from(a) * u32::from(b)))
+}
+
+fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
+    each(code, codes, sums, dot_u8)
 }

@@ -238,11 +238,43 @@ fn codes_are_exact() {
 }
 
 #[test]
+fn many_codes_sum_like_each_alone() {
+    let mut random = Random::new();
+    for len in lengths() {
+        for count in 0..10 {
+            // A surplus that is no whole code, and one sum too many.
+            let codes: Vec<u8> =
+                (0..len * count + len.saturating_sub(1)).map(|_| random.next() as u8).collect();
+            let code: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+            for kernels in Kernels::all_available() {
+                let what = label(kernels, &random, len);
+                for placed in 0..=3 {
+                    let codes = Placed::new(&codes, placed, 255);
+                    let mut sums = vec![7; count + 1];
+                    kernels.dots_u8(&code, codes.get(), &mut sums);
+                    for (at, &sum) in sums.iter().enumerate() {
+                        let want = match codes.get().get(at * len..(at + 1) * len) {
+                            Some(other) => kernels.dot_u8(&code, other),
+                            None => 7,
+                        };
+                        assert_eq!(sum, want, "{at} of {count}, {what}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn codes_too_long_wrap_alike() {
     let code = vec![255; 70_001];
     let want = (70_001u64 * 255 * 255) as u32;
     for kernels in Kernels::all_available() {
-        assert_eq!(kernels.dot_u8(&code, &code), want, "{} ({})", kernels.name(), kernels.dot_u8_name());
+        let what = format!("{} ({})", kernels.name(), kernels.dot_u8_name());
+        assert_eq!(kernels.dot_u8(&code, &code), want, "{what}");
+        let mut sums = [0; 4];
+        kernels.dots_u8(&code, &[255; 4 * 70_001], &mut sums);
+        assert_eq!(sums, [want; 4], "{what}");
     }
 }
 

@@ -7,10 +7,10 @@
 
 use std::arch::wasm32::*;
 
-use super::{Kernels, padded};
+use super::{Kernels, each, padded};
 
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "simd128", dot_u8_name: "extmul", l2_squared, dot, dot_and_norms, dot_u8 };
+    Kernels { name: "simd128", dot_u8_name: "extmul", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
 
 #[inline]
 fn load(from: &[f32; 4]) -> v128 {
@@ -72,6 +72,7 @@ fn dot_and_norms(a: &[f32], b: &[f32]) -> [f32; 3] {
     [sum4(acc.map(|s| s[0])), sum4(acc.map(|s| s[1])), sum4(acc.map(|s| s[2]))]
 }
 
+#[inline]
 fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
     let step = |[low, high]: [v128; 2], a, b| {
         let low_products = u16x8_extmul_low_u8x16(a, b);
@@ -96,4 +97,8 @@ fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
         u32x4_extract_lane::<2>(v).wrapping_add(u32x4_extract_lane::<3>(v)),
     ];
     pairs[0].wrapping_add(pairs[1])
+}
+
+fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
+    each(code, codes, sums, dot_u8)
 }

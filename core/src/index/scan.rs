@@ -1,0 +1,250 @@
+//! Exact search among the rows of a selection: every one is measured, most by their sketches where there are some.
+
+use super::selection::Sets;
+use super::sketch::{BLOCK, Bounds, Sketched};
+use super::{Index, Published};
+use crate::hnsw::{node_of_key, rank_of_key, sort_key};
+use crate::{Control, Result, Slot};
+use std::collections::BinaryHeap;
+
+/// Rows between two looks at the caller's signal.
+const RUN: usize = 1024;
+/// A block is sketched where a scan wants at least one in so many of its rows.
+const WORTH: usize = 8;
+/// All rows of a block are measured where a scan wants at least one in so many: one by one costs as much more.
+const ALL: usize = 4;
+/// Rows wanted, as a part of all, below which the selection's bits are not read one after the other.
+const SPARSE: u64 = 64;
+/// Rows that may be near enough, before those that are not are dropped.
+const KEPT: usize = 4096;
+/// Rows of which is asked at once whether one is near enough.
+const GROUP: usize = 16;
+
+/// The smallest keys so far.
+struct Nearest {
+    wanted: usize,
+    heap: BinaryHeap<u64>,
+}
+
+impl Nearest {
+    fn new(wanted: usize) -> Nearest {
+        Nearest { wanted, heap: BinaryHeap::new() }
+    }
+
+    fn offer(&mut self, key: u64) {
+        if self.heap.len() < self.wanted {
+            self.heap.push(key);
+        } else if self.heap.peek().is_some_and(|&worst| key < worst) {
+            self.heap.pop();
+            self.heap.push(key);
+        }
+    }
+
+    /// The farthest of them, once there are enough.
+    fn bound(&self) -> Option<u64> {
+        if self.heap.len() < self.wanted { None } else { self.heap.peek().copied() }
+    }
+}
+
+/// Rows that may be among the nearest.
+struct Near {
+    /// The nearest, taking each to be as far as it may be.
+    upper: Nearest,
+    /// How far the farthest of those may be.
+    limit: f32,
+    /// All that may be as near, by how near that is.
+    maybe: Vec<u64>,
+    /// How many of them there may be before those that are not near enough are dropped.
+    most: usize,
+}
+
+impl Near {
+    fn new(wanted: usize) -> Near {
+        let most = KEPT.max(4 * wanted);
+        Near { upper: Nearest::new(wanted), limit: f32::INFINITY, maybe: Vec::new(), most }
+    }
+
+    /// Takes in a row whose rank is between `least` and `most`, either of which may be no number.
+    fn see(&mut self, slot: Slot, least: f32, most: f32) {
+        if least > self.limit {
+            return;
+        }
+        let unknown = (most - least).is_nan();
+        let (least, most) = if unknown { (f32::NEG_INFINITY, f32::INFINITY) } else { (least, most) };
+        self.offer(most, slot);
+        self.maybe.push(sort_key(least, slot));
+        if self.maybe.len() > self.most {
+            self.drop_far();
+            self.most = self.most.max(2 * self.maybe.len());
+        }
+    }
+
+    fn offer(&mut self, rank: f32, slot: Slot) {
+        self.upper.offer(sort_key(rank, slot));
+        self.limit = self.upper.bound().map_or(f32::INFINITY, rank_of_key);
+    }
+
+    fn drop_far(&mut self) {
+        if let Some(bound) = self.upper.bound() {
+            self.maybe.retain(|&low| low <= bound | u64::from(u32::MAX));
+        }
+    }
+}
+
+/// A scan under way.
+struct Scan<'a> {
+    index: &'a Index,
+    query: &'a [f32],
+    state: &'a Published,
+    control: &'a Control<'a>,
+    sketched: Sketched<'a>,
+    bounds: Box<Bounds>,
+    near: Near,
+    exact: Nearest,
+    ranks: Vec<f32>,
+    /// Rows since the last look at the caller's signal.
+    since: usize,
+}
+
+impl Scan<'_> {
+    fn check(&mut self, rows: usize) -> Result<()> {
+        self.since += rows;
+        if self.since >= RUN {
+            self.since = 0;
+            self.control.check()?;
+        }
+        Ok(())
+    }
+
+    /// Looks at some rows of one block.
+    fn rows(&mut self, rows: &[Slot]) -> Result<()> {
+        let Some(&first) = rows.first() else { return Ok(()) };
+        self.check(rows.len())?;
+        if rows.len() * WORTH >= BLOCK as usize {
+            self.index.sketch(first / BLOCK, self.state);
+        }
+        let near = &mut self.near;
+        if self.sketched.each(rows, &mut |slot, least, most| near.see(slot, least, most)) {
+            return Ok(());
+        }
+        self.measure(rows)?;
+        for (&slot, &rank) in rows.iter().zip(&self.ranks) {
+            self.near.offer(rank, slot);
+        }
+        Ok(())
+    }
+
+    /// Looks at the rows of a block whose bits are set, if there are many of them. Answers whether it did.
+    fn block(&mut self, block: u32, words: &[u64], count: usize) -> Result<bool> {
+        if count * ALL < BLOCK as usize {
+            return Ok(false);
+        }
+        self.index.sketch(block, self.state);
+        if !self.sketched.all(block, &mut self.bounds) {
+            return Ok(false);
+        }
+        self.check(count)?;
+        for (group, least) in self.bounds.least.chunks_exact(GROUP).enumerate() {
+            let limit = self.near.limit;
+            // Without a branch, so that several are compared at once.
+            if least.iter().fold(true, |far, &least| far & (least > limit)) {
+                continue;
+            }
+            for at in group * GROUP..(group + 1) * GROUP {
+                if words.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1) {
+                    self.near.see(block * BLOCK + at as u32, self.bounds.least[at], self.bounds.most[at]);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Measures rows, all in `self.ranks` then.
+    fn measure(&mut self, rows: &[Slot]) -> Result<()> {
+        self.index.ranks(self.query, rows.iter().copied(), &mut self.ranks)?;
+        for (&slot, &rank) in rows.iter().zip(&self.ranks) {
+            self.exact.offer(sort_key(rank, slot));
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<Vec<u64>> {
+        self.near.drop_far();
+        let mut again: Vec<Slot> =
+            std::mem::take(&mut self.near.maybe).into_iter().map(node_of_key).collect();
+        again.sort_unstable();
+        for run in again.chunks(RUN) {
+            self.control.check()?;
+            self.measure(run)?;
+        }
+        Ok(self.exact.heap.into_sorted_vec())
+    }
+}
+
+impl Index {
+    /// The `wanted` nearest of the rows of `sets`, all decided, which `state` shows, as ascending sort keys.
+    pub(crate) fn scan_set(
+        &self,
+        query: &[f32],
+        sets: &Sets,
+        state: &Published,
+        wanted: usize,
+        control: &Control<'_>,
+    ) -> Result<Vec<u64>> {
+        control.check()?;
+        let mut scan = Scan {
+            index: self,
+            query,
+            state,
+            control,
+            sketched: self.sketches.query(query, self.config.metric, self.kernels),
+            bounds: Box::new(Bounds::new()),
+            near: Near::new(wanted),
+            exact: Nearest::new(wanted),
+            ranks: Vec::new(),
+            since: 0,
+        };
+        let mut run = Vec::with_capacity(BLOCK as usize);
+        if sets.sure.len() * SPARSE < u64::from(state.slots) {
+            let mut rest = sets.sure.iter().peekable();
+            while let Some(&first) = rest.peek() {
+                run.clear();
+                run.extend(std::iter::from_fn(|| rest.next_if(|slot| slot / BLOCK == first / BLOCK)));
+                scan.rows(&run)?;
+            }
+            return scan.end();
+        }
+        for (block, words) in (0..).zip(sets.bits().chunks(BLOCK as usize / 64)) {
+            let count = words.iter().map(|word| word.count_ones()).sum::<u32>() as usize;
+            if count == 0 || scan.block(block, words, count)? {
+                continue;
+            }
+            run.clear();
+            for (word, &bits) in (block * BLOCK..).step_by(64).zip(words) {
+                let mut left = bits;
+                while left != 0 {
+                    run.push(word + left.trailing_zeros());
+                    left &= left - 1;
+                }
+            }
+            scan.rows(&run)?;
+        }
+        scan.end()
+    }
+
+    /// Sketches a block if it is not, and can be.
+    fn sketch(&self, block: u32, state: &Published) {
+        let Some(slots) = self.sketches.missing(block, state.slots) else { return };
+        let mut vectors = Vec::with_capacity(slots.len() * self.config.dim as usize);
+        for slot in slots {
+            // A damaged row, dead or alive, is for those to report who need it.
+            let Ok(row) = self.vectors.row(slot) else {
+                self.sketches.make(block, None);
+                return;
+            };
+            vectors.extend_from_slice(&row);
+        }
+        let took = self.sketches.make(block, Some(&vectors));
+        self.vectors.lend(took);
+    }
+}
