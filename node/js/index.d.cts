@@ -185,7 +185,10 @@ export interface OpenOptions {
   from?: ExportSource | undefined
   /** With `from`: ends the import with `ABORTED`. */
   signal?: Signal | undefined
-  /** With `from`: told of the bytes taken in, as for {@link ExportOptions.onProgress}. */
+  /**
+   * With `from`: told of the bytes taken in, as for {@link ExportOptions.onProgress}; the last time before the database
+   * is finished, so that none is left where it throws.
+   */
   onProgress?: ((progress: Progress) => void) | undefined
 }
 

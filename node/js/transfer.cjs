@@ -242,7 +242,9 @@ async function openFrom(begin, source, { signal, onProgress }) {
   return withSignal(signal ?? new AbortController().signal, async (flag) => {
     let thrown
     let told = -1
+    let size = 0
     const report = (done, total) => {
+      size = total
       if (thrown || done <= told) return
       told = done
       try {
@@ -269,7 +271,11 @@ async function openFrom(begin, source, { signal, onProgress }) {
         }
         pushed += bytes.length
       }
-      feed.end()
+      // The last report comes before the end of the file, with which the database is finished and stays. Of a file that
+      // is cut short there is none.
+      if (onProgress && pushed >= size && !stop.signal.aborted) report(pushed, pushed)
+      if (thrown) feed.giveUp()
+      else feed.end()
     } catch (error) {
       failure = error
       feed.giveUp()
@@ -277,14 +283,11 @@ async function openFrom(begin, source, { signal, onProgress }) {
       signal?.removeEventListener('abort', abort)
     }
     try {
-      const database = await opened
-      if (onProgress) report(pushed, pushed)
-      if (!thrown) return database
-      await database.close()
+      return await opened
     } catch (error) {
-      if (!thrown) throw error.code === 'ABORTED' && failure ? failure : error
+      if (thrown) throw progressThrew(thrown.error, 'which aborted the call; nothing of it was kept')
+      throw error.code === 'ABORTED' && failure ? failure : error
     }
-    throw progressThrew(thrown.error, 'which aborted the call')
   })
 }
 

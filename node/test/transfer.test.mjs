@@ -286,10 +286,13 @@ test('an import stops when its signal fires, its source fails or hangs, or its p
   await rejects('CONFIG_MISMATCH', () => open(target, { from: hanging(file.subarray(0, 500)), dim: 9 }))
   await rejects('CORRUPT', () => open(target, { from: hanging(Buffer.alloc(500)) }))
   const oops = new Error('oops')
-  const onProgress = () => {
-    throw oops
+  const atLast = ({ done, total }) => {
+    if (done === total) throw oops
   }
-  assert.equal((await rejects('ABORTED', () => open(':memory:', { from: file, onProgress }))).cause, oops)
+  for (const place of [':memory:', target]) {
+    const error = await rejects('ABORTED', () => open(place, { from: file, onProgress: atLast }))
+    assert.equal(error.cause, oops)
+  }
   await rejects('INVALID_ARGUMENT', () => open(target), /dim is required/)
   const moved = await database(t, { dim: undefined, from: file }, target)
   assert.equal(await moved.count(), await db.count())

@@ -122,11 +122,17 @@ export const tests = {
     }
     const error = await t.rejects('ABORTED', () => anew(t, { from: stopping(), signal: stop.signal }, place))
     t.assert.equal(error.cause?.message, 'enough')
-    const onProgress = () => {
-      throw new Error('no more')
+    const noMore = new Error('no more')
+    for (const from of [piecewise, () => bytes]) {
+      for (const share of [0, 0.5, 1]) {
+        const onProgress = ({ done }) => {
+          if (done >= share * bytes.length) throw noMore
+        }
+        const error = await t.rejects('ABORTED', () => anew(t, { from: from(), onProgress }, place))
+        t.assert.equal(error.cause, noMore)
+        await t.rejects('INVALID_ARGUMENT', () => anew(t, {}, place), /dim/)
+      }
     }
-    // The last report may come when the database is made: nothing is said of what is there then.
-    await t.rejects('ABORTED', () => anew(t, { from: piecewise(), onProgress }))
     const throwing = async function* () {
       yield bytes.subarray(0, 100)
       throw new Error('the network went')
