@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 /// Rows between two looks at the caller's signal.
 const RUN: usize = 1024;
-/// A block is sketched where a scan wants at least one in so many of its rows.
+/// A block is sketched where a scan wants at least one in so many of its rows, or scans did without for long.
 const WORTH: usize = 8;
 /// All rows of a block are measured where a scan wants at least one in so many: one by one costs as much more.
 const ALL: usize = 4;
@@ -116,16 +116,25 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// Looks at some rows of one block by their sketches. Answers whether it could.
+    fn see(&mut self, rows: &[Slot]) -> bool {
+        let near = &mut self.near;
+        self.sketched.each(rows, &mut |slot, least, most| near.see(slot, least, most))
+    }
+
     /// Looks at some rows of one block.
     fn rows(&mut self, rows: &[Slot]) -> Result<()> {
         let Some(&first) = rows.first() else { return Ok(()) };
         self.check(rows.len())?;
-        if rows.len() * WORTH >= BLOCK as usize {
-            self.index.sketch(first / BLOCK, self.state);
-        }
-        let near = &mut self.near;
-        if self.sketched.each(rows, &mut |slot, least, most| near.see(slot, least, most)) {
+        if self.see(rows) {
             return Ok(());
+        }
+        let block = first / BLOCK;
+        if rows.len() * WORTH >= BLOCK as usize || self.index.sketches.is_worn(block, rows.len() as u32) {
+            self.index.sketch(block, self.state);
+            if self.see(rows) {
+                return Ok(());
+            }
         }
         self.measure(rows)?;
         for (&slot, &rank) in rows.iter().zip(&self.ranks) {

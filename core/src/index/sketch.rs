@@ -7,7 +7,7 @@ use crate::table::Table;
 use crate::{Metric, Slot};
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Slots of one block.
 pub(crate) const BLOCK: u32 = 256;
@@ -109,6 +109,8 @@ pub(crate) struct Sketches {
     held: AtomicU64,
     /// `None` where a block could not be made.
     blocks: Table<OnceLock<Option<Box<Block>>>>,
+    /// Rows of a block that were measured for want of it.
+    measured: Table<AtomicU32>,
 }
 
 /// A query as bytes.
@@ -142,7 +144,7 @@ impl Sketches {
     /// Sketches of vectors of `dim` numbers in up to `most` bytes.
     pub(crate) fn new(dim: usize, most: u64) -> Sketches {
         let most = if dim > MAX_DIM { 0 } else { most };
-        Sketches { dim, most, held: AtomicU64::new(0), blocks: Table::new(1) }
+        Sketches { dim, most, held: AtomicU64::new(0), blocks: Table::new(1), measured: Table::new(1) }
     }
 
     /// Bytes of one block.
@@ -153,6 +155,12 @@ impl Sketches {
     /// Whether there is room for those of all `slots`.
     pub(crate) fn fit(&self, slots: u32) -> bool {
         u64::from(slots / BLOCK) * self.block_bytes() <= self.most
+    }
+
+    /// Notes that rows of a block are measured for want of it. Answers whether that has cost as much as making it.
+    pub(crate) fn is_worn(&self, block: u32, rows: u32) -> bool {
+        let before = self.measured.ensure(block)[0].fetch_add(rows, Ordering::Relaxed);
+        before.saturating_add(rows) >= BLOCK
     }
 
     /// The slots of a block that can be made and is not.
@@ -178,7 +186,7 @@ impl Sketches {
 
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
-        self.held.load(Ordering::Relaxed) + self.blocks.memory()
+        self.held.load(Ordering::Relaxed) + self.blocks.memory() + self.measured.memory()
     }
 
     /// A query to measure sketches against.
@@ -328,6 +336,7 @@ mod tests {
         assert_eq!(sketches.missing(8, 99 * BLOCK), None);
         let sketched = sketches.query(&vectors[..4], Metric::L2, Kernels::get());
         assert!(!sketched.each(&[5 * BLOCK], &mut |_, _, _| ()));
+        assert!(!sketches.is_worn(0, BLOCK - 1) && sketches.is_worn(0, 1));
         assert!(!sketched.each(&[900 * BLOCK], &mut |_, _, _| ()));
         assert!(!sketched.all(5, &mut Bounds::new()) && !sketched.all(900, &mut Bounds::new()));
     }
