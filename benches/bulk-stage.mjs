@@ -29,11 +29,39 @@ const { peak, now } = memory()
 const recall = {}
 for (const efSearch of task.efs)
   recall[efSearch] = recallOf(set, await db.searchMany(set.queries, { k: task.k, efSearch }))
-const { ok, links } = await db.check()
-if (!ok) throw new Error('check found damage')
+const links = await sound()
+const churned = task.churn && (await churn())
 await db.close()
 const measured = peak && { peak: peak - before, after: now - before }
-console.log(JSON.stringify({ ms, recall, links, phases: report?.phases, ...measured }))
+console.log(JSON.stringify({ ms, recall, links, churned, phases: report?.phases, ...measured }))
+
+/** The links that a check walked; throws where it found a row astray or damage. */
+async function sound() {
+  const { ok, rows, links, problems } = await db.check()
+  if (!ok || rows !== task.rows) throw new Error(`check found ${rows} rows and ${JSON.stringify(problems)}`)
+  return links
+}
+
+/** Every fifth row deleted and inserted again under another id: the recall at each efSearch, all rows being reachable. */
+async function churn() {
+  const gone = Array.from({ length: Math.floor(task.rows / 5) }, (_, i) => i * 5)
+  await db.deleteMany(gone)
+  const vectors = new Float32Array(gone.length * dim)
+  gone.forEach((row, i) => {
+    vectors.set(base.subarray(row * dim, (row + 1) * dim), i * dim)
+  })
+  await db.insertMany({ ids: gone.map((row) => row + task.rows), vectors })
+  await sound()
+  const found = {}
+  for (const efSearch of task.efs) {
+    const hits = await db.searchMany(set.queries, { k: task.k, efSearch })
+    found[efSearch] = recallOf(
+      set,
+      hits.map((list) => list.map(({ id }) => ({ id: id % task.rows }))),
+    )
+  }
+  return found
+}
 
 /** Resident bytes now and at the most since the last restart; the latter on Linux only. */
 function memory() {

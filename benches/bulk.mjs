@@ -96,6 +96,8 @@ async function bench(name) {
           k,
           efs: EF_SEARCH,
           threads: system.threads,
+          // Once, after all that is timed.
+          churn: system.name === 'bulk' && round === rounds - 1,
         }
         try {
           const found = await run(system, task)
@@ -167,6 +169,11 @@ function report(rows, raw, runs) {
       (phase) => `${phase} ${time(median(measured.map((run) => run.phases[phase])))}`,
     )
     console.log(`  phases           ${phases.join(', ')}`)
+    const { churned } = measured.at(-1)
+    if (churned) {
+      const recall = EF_SEARCH.map((ef) => churned[ef].toFixed(4)).join(' ')
+      console.log(`  20 % churn       check clean, all rows reachable, recall ${recall}`)
+    }
   }
 }
 

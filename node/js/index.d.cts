@@ -403,7 +403,7 @@ export interface Explain {
   lists: number
   /** Payloads read to see whether they match. */
   checked: number
-  /** What each plan was expected to cost, in vectors measured. */
+  /** What each plan was expected to cost, in vectors measured, rounded up. */
   costs: { scan: number; bridge: number; sweep: number }
   /** Milliseconds spent on the filter's lookups. */
   selectMs: number

@@ -167,7 +167,7 @@ pub(crate) fn explain_out<'env>(
 ) -> napi::Result<Object<'env>> {
     let mut costs = Object::new(env)?;
     for (name, cost) in ["scan", "bridge", "sweep"].into_iter().zip(explain.costs) {
-        costs.set(name, cost.round())?;
+        costs.set(name, cost.ceil())?;
     }
     let mut out = Object::new(env)?;
     out.set("plan", explain.plan)?;

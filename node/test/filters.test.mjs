@@ -154,7 +154,8 @@ test('hostile filters get an error or an answer', async (t) => {
   assert.equal(await db.count({ code: { $gt: '1' } }), 1)
   assert.equal(await db.count({ 10: 'ten' }), 1)
   assert.equal(await db.count({ 'list.1': 'y' }), 1)
-  assert.equal(await db.count({ 'list.01': 'y' }), 0)
+  // A place in an array may have zeros before it, as with mingo.
+  assert.equal(await db.count({ 'list.01': 'y' }), 1)
 
   assert.equal(await db.count(JSON.parse('{ "__proto__": { "polluted": true } }')), 1)
   assert.equal(await db.count({ '__proto__.polluted': true }), 1)

@@ -283,7 +283,7 @@ fn recall_holds_at_every_selectivity_and_far_from_the_query() {
 }
 
 fn measure(db: &Index, queries: &[Vec<f32>], when: &str) {
-    let mut walked = 0;
+    let (mut walked, mut bridged) = (0, (0, 0));
     for field in ["any", "far"] {
         for below in [10_000, 9_000, 5_000, 2_500, 1_000, 300, 100, 10, 1] {
             let filter = Arc::new(Filter::parse(&json!({field: {"$lt": below}}).to_string()).unwrap());
@@ -321,10 +321,18 @@ fn measure(db: &Index, queries: &[Vec<f32>], when: &str) {
                 // Where nothing matches, finding nothing is all there is to find.
                 let recall = if of == 0 { 1.0 } else { found as f64 / of as f64 };
                 println!("{when} {field} < {below}: {matches} matches, {by}, recall {recall:.3}");
-                assert!(recall >= 0.95, "{when} {field} < {below} ({by}): recall {recall}");
+                // The promise is about the plan that is chosen; one that is forced may have been passed over for a reason.
+                let floor = if plan == Some("bridge") { 0.9 } else { 0.95 };
+                assert!(recall >= floor, "{when} {field} < {below} ({by}): recall {recall}");
+                if plan == Some("bridge") {
+                    bridged = (bridged.0 + found, bridged.1 + of);
+                }
             }
         }
     }
+    let recall = bridged.0 as f64 / bridged.1 as f64;
+    println!("{when}: recall {recall:.3} of all forced walks");
+    assert!(recall >= 0.95, "{when}: recall {recall} of all forced walks");
     // Far selections of half the rows and more are held together by their own links.
     assert!(walked >= 3 * queries.len(), "only {walked} searches far from the query were walks to the end");
 }

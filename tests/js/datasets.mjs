@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readNpy } from './npy.mjs'
+import { seeded } from './random.mjs'
 
 const repository = fileURLToPath(new URL('../..', import.meta.url)).replace(/[\\/]$/, '')
 const shared = process.env.ASTEROID_SHARED || join(dirname(repository), 'shared')
@@ -58,7 +59,7 @@ function firstColumns(data, width, rows, k) {
 
 /** Clusters with noise, the same for the same seed. */
 export function clusters({ rows, dim, metric, seed, count = 100, k = 10 }) {
-  const random = randomFrom(seed)
+  const random = seeded(seed)
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
   const centres = Float32Array.from({ length: 100 * dim }, normal)
   const draw = (n) => {
@@ -72,16 +73,6 @@ export function clusters({ rows, dim, metric, seed, count = 100, k = 10 }) {
   const set = { name: 'clusters', metric, dim, rows, base: draw(rows), queries: draw(count), count, k }
   set.truth = exactTruth(set)
   return set
-}
-
-function randomFrom(seed) {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let x = Math.imul(state ^ (state >>> 15), state | 1)
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61)
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 /** The `k` nearest rows of each query, nearest first, by comparing with every row. */

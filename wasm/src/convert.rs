@@ -179,7 +179,7 @@ struct ExplainOut {
 
 /// What a search did, with its two times in milliseconds.
 pub(crate) fn explain_out(explain: &Explain, select_ms: f64, search_ms: f64) -> Reply {
-    let [scan, bridge, sweep] = explain.costs.map(f64::round);
+    let [scan, bridge, sweep] = explain.costs.map(f64::ceil);
     crate::reply::object(&ExplainOut {
         plan: explain.plan,
         fell_back: explain.fell_back,
