@@ -19,6 +19,7 @@ mod overlay;
 mod payload;
 mod plan;
 mod read;
+mod rebuild;
 mod record;
 mod repair;
 mod rows;
@@ -31,6 +32,7 @@ mod write;
 
 pub use bulk::BulkPhase;
 pub use insertion::Insertion;
+pub use rebuild::Repaired;
 pub use selection::Selection;
 pub use types::{
     CheckReport, Explain, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats,
