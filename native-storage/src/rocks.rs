@@ -17,7 +17,10 @@ use fold::Folder;
 use options::Setup;
 use overlay::Overlay;
 use rocksdb::statistics::Ticker;
-use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions, properties};
+use rocksdb::{
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, ErrorKind, FlushOptions, WriteBatch,
+    WriteOptions, properties,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -145,8 +148,12 @@ impl RocksKv {
             return Err(Error::new(Code::ReadOnly, said));
         }
         self.write(|| {
+            // Also what lies lowest: an earlier compaction may have had to keep it for a view.
+            let mut options = CompactOptions::default();
+            options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
             for space in Space::ALL {
-                self.db.compact_range_cf(self.family(space)?, None::<&[u8]>, None::<&[u8]>);
+                let all = None::<&[u8]>;
+                self.db.compact_range_cf_opt(self.family(space)?, all, all, &options);
             }
             self.background()
         })

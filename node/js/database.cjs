@@ -1,6 +1,7 @@
 'use strict'
 
 const {
+  boolean,
   checkInclude,
   checkOptions,
   checkProgress,
@@ -313,8 +314,10 @@ class AsteroidDB {
 
   async check(options) {
     const addon = this.#live()
-    const signal = checkSignal(checkOptions(options, ['signal'], 'check').signal)
-    return withSignal(signal, (flag) => settle(() => addon.check(flag), signal))
+    const given = checkOptions(options, ['repair', 'signal'], 'check')
+    const repair = boolean(given.repair, 'repair') ?? false
+    const signal = checkSignal(given.signal)
+    return withSignal(signal, (flag) => settle(() => addon.check(repair, flag), signal))
   }
 
   close() {

@@ -159,6 +159,8 @@ export interface OpenOptions {
   quantization?: 'none' | undefined
   /** Refuse writes. Needs a database that exists and that nobody has open for writing. Default false. */
   readOnly?: boolean | undefined
+  /** Open although links above the lowest layer cannot be read, for `check({ repair: true })`. Default false. */
+  repair?: boolean | undefined
   /** Fixed. Seed of every random choice, so that builds replay: an integer up to 2^64 - 1. */
   seed?: number | bigint | undefined
   /** Threads for reads and for the parallel part of writes, 1 to 1,024. Default: all cores. One set of threads serves the whole process: the first `open` decides. */
@@ -469,8 +471,22 @@ export interface CheckReport {
   rows: number
   /** Links of the lowest graph layer walked. */
   links: number
-  /** Everything found wrong. */
+  /** Everything found wrong; after a repair what is left of it. */
   problems: Problem[]
+}
+
+/** Options of `check`. */
+export interface CheckOptions extends SignalOptions {
+  /** Mend what can be mended. Default false. */
+  repair?: boolean | undefined
+}
+
+/** The result of `check` with `repair`. */
+export interface Repaired extends CheckReport {
+  /** What was wrong before. */
+  repaired: Problem[]
+  /** Rows and payloads that could not be kept: `lost_row` and `lost_payload`, with the id where it is known. */
+  lost: Problem[]
 }
 
 /**
@@ -813,7 +829,19 @@ export class AsteroidDB<P extends object = Payload> {
    * const { ok, problems } = await db.check()
    * ```
    */
-  check(options?: SignalOptions): Promise<CheckReport>
+  check(options: CheckOptions & { repair: true }): Promise<Repaired>
+  /**
+   * With `repair`, makes anew what follows from ids, vectors and payloads where it is damaged: links, upper layers, the
+   * index of payloads, names, counters. A row whose id or vector cannot be read is deleted, a payload that cannot be is
+   * removed, and `lost` names them. Takes the time and memory of a bulk build; writes wait. Where a database does not
+   * open for such damage, `open` it with `repair: true` first. Damaged blocks of the key-value store stay `CORRUPT`:
+   * restore a backup.
+   *
+   * ```ts
+   * const { ok, repaired, lost } = await db.check({ repair: true })
+   * ```
+   */
+  check(options?: CheckOptions): Promise<CheckReport>
 
   /**
    * Finishes all calls made so far, flushes, and lets the files go. Later calls reject with `CLOSED`; closing

@@ -21,6 +21,7 @@ const SEQ: &[u8] = b"seq";
 enum Step {
     Apply(Batch),
     Sync,
+    Compact,
 }
 
 /// A seeded run of batches and syncs, and what the store holds after each batch.
@@ -61,6 +62,9 @@ fn workload(seed: u64, batches: u64) -> Workload {
         steps.push(Step::Apply(batch));
         if rng.chance(25) {
             steps.push(Step::Sync);
+        }
+        if rng.chance(8) {
+            steps.push(Step::Compact);
         }
     }
     Workload { steps, states }
@@ -120,6 +124,7 @@ fn run(workload: &Workload, disk: &SimDisk, on: On, finish: impl FnOnce(Store, b
         let done = match step {
             Step::Apply(batch) => store.kv.apply(batch).map(drop),
             Step::Sync => store.kv.sync(u64::MAX).map(drop),
+            Step::Compact => store.kv.compact(),
         };
         durable.push((disk.ops(), store.kv.durable()));
         if let Err(error) = done {

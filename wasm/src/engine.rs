@@ -6,7 +6,7 @@ use crate::open::OpenArgs;
 use crate::reply::{Reply, done, object, reply, to_js};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
-use asteroid_core::{CheckReport, Control, Index, Mode, Result, Stats};
+use asteroid_core::{CheckReport, Control, Index, Mode, Problem, Result, Serial, Stats};
 use js_sys::{Array, Object};
 use serde::Serialize;
 use std::rc::Rc;
@@ -121,6 +121,16 @@ impl Engine {
         Ok(plain(report_out(&report)))
     }
 
+    /// Walks everything and mends what follows from rows.
+    pub fn repair(&self) -> Reply {
+        let repaired = host::control(|control| self.index.repair(&Serial, control));
+        let repaired = repaired.map_err(|error| to_js(&error))?;
+        let out = report_out(&repaired.report);
+        set(&out, "repaired", problems_out(&repaired.found));
+        set(&out, "lost", problems_out(&repaired.lost));
+        Ok(plain(out))
+    }
+
     /// Brings the stores up to date and closes. Every call but freeing fails afterwards.
     pub fn close(&self) -> Reply {
         done(self.index.close())
@@ -163,8 +173,8 @@ impl From<Stats> for StatsOut {
     }
 }
 
-fn report_out(report: &CheckReport) -> Object {
-    let problems = report.problems.iter().map(|problem| {
+fn problems_out(found: &[Problem]) -> Array {
+    let problems = found.iter().map(|problem| {
         let out = Object::new();
         set(&out, "kind", problem.kind);
         set(&out, "detail", problem.detail.as_str());
@@ -173,11 +183,14 @@ fn report_out(report: &CheckReport) -> Object {
         }
         plain(out)
     });
-    let problems: Array = problems.collect();
+    problems.collect()
+}
+
+fn report_out(report: &CheckReport) -> Object {
     let out = Object::new();
     set(&out, "ok", report.problems.is_empty());
     set(&out, "rows", report.rows as f64);
     set(&out, "links", report.links as f64);
-    set(&out, "problems", problems);
+    set(&out, "problems", problems_out(&report.problems));
     out
 }

@@ -162,10 +162,11 @@ impl Upper {
         }
     }
 
-    /// Fills an empty structure from stored nodes, ascending by slot.
+    /// Takes in stored nodes, ascending by slot, where there are no others.
     pub(crate) fn load(&self, stored: &[(Slot, Vec<u8>)]) -> Result<()> {
         let mut lists = Vec::new();
         let mut node_of = HashMap::new();
+        let first = self.len();
         for (slot, bytes) in stored {
             let levels = decode(bytes).and_then(|levels| self.fitting(levels));
             let levels = levels.map_err(|error| error.at(format!("upper layers of slot {slot}")))?;
@@ -173,7 +174,7 @@ impl Upper {
             node_of.insert(*slot, node);
             lists.push(levels);
         }
-        for (node, levels) in (0..).zip(lists) {
+        for (node, levels) in (first..).zip(lists) {
             for (level, slots) in (1..).zip(levels) {
                 let links: Option<Vec<Node>> = slots.iter().map(|slot| node_of.get(slot).copied()).collect();
                 let links = links.filter(|links| links.iter().all(|&to| self.level(to) >= level));

@@ -20,6 +20,7 @@ mod overlay;
 mod payload;
 mod plan;
 mod read;
+mod rebuild;
 mod record;
 mod repair;
 mod rows;
@@ -34,6 +35,7 @@ mod write;
 
 pub use bulk::BulkPhase;
 pub use insertion::Insertion;
+pub use rebuild::Repaired;
 pub use selection::Selection;
 pub use types::{
     CheckReport, Explain, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats,

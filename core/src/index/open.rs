@@ -14,7 +14,7 @@ use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
 use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
-use crate::{Config, Error, Options, Result, Slot};
+use crate::{Code, Config, Error, Options, Result, Slot};
 use arc_swap::ArcSwap;
 use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -91,8 +91,13 @@ impl Index {
             until_error(slot.map(|slot| upper.push((slot, value.to_vec()))), &mut failed)
         })?;
         failed?;
-        self.upper.load(&upper)?;
-        if meta.live > 0 && self.upper.entry().is_none() {
+        match self.upper.load(&upper) {
+            Err(error) if error.code() == Code::Corrupt && self.options.repair => self.upper.clear(),
+            loaded => loaded?,
+        }
+        if self.options.repair {
+            // Said by a check, and mended after it.
+        } else if meta.live > 0 && self.upper.entry().is_none() {
             return Err(Error::corrupt("the graph has rows but no entry point"));
         }
         let mut failed = Ok(());
@@ -122,7 +127,7 @@ impl Index {
             until_error(link.map(set), &mut failed)
         })?;
         *crate::sync::lock(&self.chained) = Arc::new(chained);
-        failed
+        if self.options.repair { Ok(()) } else { failed }
     }
 }
 

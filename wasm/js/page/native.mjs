@@ -244,8 +244,8 @@ class Database {
     return this.#call('compact', [], { flag, report, alone: true })
   }
 
-  check(flag) {
-    return this.#call('check', [], { flag, alone: true })
+  check(repair, flag) {
+    return this.#call(repair ? 'repair' : 'check', [], { flag, alone: true })
   }
 
   bulkReady() {

@@ -212,6 +212,7 @@ const OPERATIONS = {
   mergePayload: write('mergePayload'),
   bulkReady: write('bulkReady'),
   compact: write('compact'),
+  repair: write('repair'),
   has: read('has'),
   get: read('get'),
   getPayload: read('getPayload'),
