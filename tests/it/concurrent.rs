@@ -216,6 +216,23 @@ fn write(index: &Index, published: &Published, seed: u64) -> u64 {
     calls
 }
 
+/// Looks after the database beside the writer, from another thread, as a host may.
+fn keep(index: &Index, published: &Published, seed: u64) {
+    let mut rng = Rng::new(seed);
+    while published.reading() {
+        match rng.below(20) {
+            0 => index.compact(&Control::NONE).unwrap(),
+            1 => index.flush().unwrap(),
+            2 => drop(index.stats().unwrap()),
+            3 => {
+                let report = index.check(&Control::NONE).unwrap();
+                assert!(report.problems.is_empty(), "check: {:?}", report.problems.first());
+            }
+            _ => drop(index.tidy(&Control::NONE).unwrap()),
+        }
+    }
+}
+
 /// How long each race lasts: `ASTEROID_RACE` in seconds, 6 unless set.
 fn duration() -> Duration {
     Duration::from_secs(std::env::var("ASTEROID_RACE").map_or(6, |seconds| seconds.parse().unwrap()))
@@ -237,7 +254,8 @@ fn race(database: &Database, name: &str) {
         while published.inserted_below.load(SeqCst) < LIVE + BATCH && !published.done.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        for (number, reader) in [search, search, search, get, scan].into_iter().enumerate() {
+        // With the writer, eight.
+        for (number, reader) in [search, search, search, get, get, scan, keep].into_iter().enumerate() {
             let published = &published;
             scope.spawn(move || reader(index, published, seed.wrapping_add(number as u64)));
         }
@@ -248,7 +266,7 @@ fn race(database: &Database, name: &str) {
         writer.join().unwrap()
     });
     let (freed, reads) = (freed.load(SeqCst), published.reads.load(SeqCst));
-    println!("{name}: {calls} writing calls, {reads} reads beside them, up to {freed} slots free");
+    println!("proof: threads: {name}: {calls} writing calls, {reads} reads beside them, up to {freed} slots free");
     assert!(reads > 50 && calls > 10);
     assert_sound(index, name);
     index.compact(&Control::NONE).unwrap();

@@ -231,7 +231,7 @@ fn cut_everywhere(on: &OnDisk, seed: u64, count: usize, images: usize) -> Count 
     }
     done.checkpoints = trace.checkpoints;
     println!(
-        "{:?} {:?} {:?}: {} operations, {count} calls: {done:?}",
+        "proof: crash: {:?} {:?} {:?}: {} operations, {count} calls: {done:?}",
         on.home,
         on.durability,
         on.config.metric,
@@ -390,7 +390,7 @@ fn a_bulk_build_whose_record_rocksdb_cannot_sync_is_taken_back() {
         }
     });
     let refused = refused.into_inner().unwrap();
-    println!("{refused} bulk builds met a list of files that could not be synced");
+    println!("proof: crash: {refused} bulk builds met a list of files that could not be synced");
     assert!(refused > 10);
 }
 
@@ -426,7 +426,7 @@ fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
         }
         let [runs, failed, poisoned, refused] = *counts.lock().unwrap();
         println!(
-            "{home:?}: {runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}",
+            "proof: crash: {home:?}: {runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}",
             began.elapsed()
         );
         // Only checkpoints poison, and few operations are theirs.

@@ -254,7 +254,7 @@ fn fail_everywhere(on: On, places: usize) {
         }
     });
     let (runs, failed) = (runs.into_inner(), failed.into_inner());
-    println!("{on:?}: {failed} of {runs} runs with a fault failed, over {} operations", whole.ops());
+    println!("proof: store: {on:?}: {failed} of {runs} runs with a fault failed, over {} operations", whole.ops());
     assert!(failed > runs / 3);
 }
 
@@ -296,7 +296,7 @@ fn a_flipped_byte_is_an_error_or_harmless_never_a_panic_or_a_wrong_value() {
         }
     }
     println!(
-        "{flips} flips: {refused} refused, {harmless} harmless, {} panics caught in redb",
+        "proof: store: {flips} flips: {refused} refused, {harmless} harmless, {} panics caught in redb",
         panics() - before
     );
     assert!(refused > 100 && harmless > 100);

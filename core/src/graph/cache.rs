@@ -3,7 +3,7 @@
 //! Readers copy a list with two array accesses and no lock. Lists changed since the last checkpoint are *dirty*:
 //! they are the only up-to-date copy, so they stay until a checkpoint has written them to the store.
 
-use super::seqlock::{self, HEAD};
+use super::seqlock::{self, HEAD, Word};
 use crate::kv::{Read, Space, links, slot_key};
 use crate::table::Table;
 use crate::{Error, Result, Slot, sync};
@@ -51,7 +51,7 @@ pub(crate) struct AdjacencyCache {
     max_frames: u32,
     /// Slot to frame + 1; 0 for none, [`REMOVED`] where the list was taken away.
     index: Table<AtomicU32>,
-    frames: Table<AtomicU32>,
+    frames: Table<Word>,
     marks: Table<AtomicU8>,
     state: Mutex<State>,
     /// Checkpoints done: a list read from an older view is not installed.

@@ -4,7 +4,7 @@
 //! that left is given to a later one of its level. A reader who still holds it finds another row there, or no links.
 //! One thread writes; readers copy lists under a sequence lock.
 
-use super::seqlock::{self, HEAD};
+use super::seqlock::{self, HEAD, Word};
 use crate::kv::upper::decode;
 pub(crate) use crate::kv::upper::encode;
 use crate::table::Table;
@@ -20,7 +20,7 @@ pub(crate) struct Upper {
     cap: usize,
     /// Per node: slot, level, first record.
     nodes: Table<AtomicU32>,
-    records: Table<AtomicU32>,
+    records: Table<Word>,
     count: AtomicU32,
     used_records: AtomicU32,
     free: Mutex<Free>,
@@ -77,7 +77,7 @@ impl Upper {
         }
     }
 
-    fn record(&self, node: Node, level: u32) -> Option<&[AtomicU32]> {
+    fn record(&self, node: Node, level: u32) -> Option<&[Word]> {
         let row = self.nodes.row(node)?;
         if level == 0 || level > row[1].load(Ordering::Relaxed) {
             return None;

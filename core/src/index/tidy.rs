@@ -164,15 +164,19 @@ impl Index {
             return Ok(());
         }
         self.say_orphans(w)?;
-        let many = w.slots.dead.len() > FEW;
+        let many = u64::from(self.allocated.load(Ordering::Acquire)) > FEW;
         self.empty_graph(w)?;
         w.sweep = self.begin(w, 1)?;
         while w.sweep.is_some() {
             self.make_room(w)?;
             self.advance(w)?;
         }
-        // Stores that write anew what changes can then put the new rows where the old ones were.
-        if many { self.checkpoint(w) } else { Ok(()) }
+        if many {
+            // New rows then take the space of the old ones in the store, too, where next to nothing is left to move.
+            self.checkpoint(w)?;
+            self.kv.compact()?;
+        }
+        Ok(())
     }
 
     /// One step, of the sweep under way or of one that is due.

@@ -1,10 +1,11 @@
-//! Prints what months of inserts and deletes do to an index: `npm run bench:churn`.
+//! Prints what months of inserts and deletes do to an index; `npm run bench:churn` adds a peer on the same trace and draws it.
 //!
 //! Two protocols on `sift-photos`. `grow`: 50 epochs, each of which inserts 0.9 % of the first rows and deletes 0.1 %.
 //! `replace`: 50 epochs, each of which replaces 4 % of the rows, so that every row is replaced twice. Every ten epochs
 //! the index is compared with one built of the same rows by inserting them, and with exact answers.
 //!
-//! Arguments: `--rows N` (100,000), `--queries N` (500), `--epochs N` (50), `--only grow` or `replace`.
+//! Arguments: `--rows N` (100,000), `--queries N` (500), `--epochs N` (50), `--only grow` or `replace`, `--out FOLDER` for
+//! what was done and found, to be done again by others: see `Out`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use asteroid_core::*;
@@ -14,7 +15,8 @@ use asteroid_tests::pool::Threads;
 use asteroid_tests::rng::Rng;
 use rayon::prelude::*;
 use std::collections::{HashSet, VecDeque};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const K: usize = 10;
@@ -27,11 +29,12 @@ struct Arguments {
     queries: usize,
     epochs: usize,
     only: Option<String>,
+    out: Option<PathBuf>,
 }
 
 impl Arguments {
     fn read() -> Arguments {
-        let mut arguments = Arguments { rows: 100_000, queries: 500, epochs: 50, only: None };
+        let mut arguments = Arguments { rows: 100_000, queries: 500, epochs: 50, only: None, out: None };
         let mut given = std::env::args().skip(1);
         while let Some(name) = given.next() {
             let value = given.next().unwrap_or_else(|| panic!("{name} needs a value"));
@@ -41,10 +44,56 @@ impl Arguments {
                 "--queries" => arguments.queries = number(),
                 "--epochs" => arguments.epochs = number(),
                 "--only" => arguments.only = Some(value),
-                _ => panic!("unknown argument {name}: --rows, --queries, --epochs, --only"),
+                "--out" => arguments.out = Some(value.into()),
+                _ => panic!("unknown argument {name}: --rows, --queries, --epochs, --only, --out"),
             }
         }
         arguments
+    }
+}
+
+/// What a run leaves for others, in little-endian words: `trace`, for each epoch how many rows were deleted, which, how
+/// many were inserted, which; `truth`, the nearest rows of each query at each look, by number; and `ours`, a line of
+/// JSON for each look.
+#[derive(Default)]
+struct Out {
+    trace: Vec<u32>,
+    truth: Vec<u32>,
+    ours: String,
+}
+
+impl Out {
+    fn did(&mut self, rows: &[usize]) {
+        self.trace.push(rows.len() as u32);
+        self.trace.extend(rows.iter().map(|&row| row as u32));
+    }
+
+    fn found(&mut self, epoch: usize, rows: u64, truth: &[HashSet<u64>], figures: &[Figures; 2]) {
+        for nearest in truth {
+            let mut nearest: Vec<u32> = nearest.iter().map(|&row| row as u32).collect();
+            nearest.sort_unstable();
+            self.truth.extend(nearest);
+        }
+        let json = |f: &Figures| {
+            format!(
+                "{{\"recall\":{},\"us\":{},\"memory\":{},\"disk\":{}}}",
+                f.recall, f.search, f.memory, f.disk
+            )
+        };
+        let [old, new] = figures;
+        self.ours += &format!(
+            "{{\"epoch\":{epoch},\"rows\":{rows},\"churned\":{},\"fresh\":{}}}\n",
+            json(old),
+            json(new)
+        );
+    }
+
+    fn write(&self, folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        fs::write(folder.join("trace"), bytes(&self.trace)).unwrap();
+        fs::write(folder.join("truth"), bytes(&self.truth)).unwrap();
+        fs::write(folder.join("ours"), &self.ours).unwrap();
     }
 }
 
@@ -59,6 +108,7 @@ struct Churned<'a> {
     writing: Duration,
     tidying: Duration,
     longest: Duration,
+    out: Out,
 }
 
 fn vector(base: &[f32], row: usize) -> &[f32] {
@@ -92,6 +142,7 @@ impl Churned<'_> {
         let began = Instant::now();
         insert(&self.database.index, &self.pool, self.base, &rows);
         self.writing += began.elapsed();
+        self.out.did(&rows);
         self.live.extend(rows);
     }
 
@@ -99,6 +150,7 @@ impl Churned<'_> {
         let mut gone = || self.live.swap_remove(rng.below(self.live.len() as u64) as usize);
         let gone: Vec<usize> = (0..count).map(|_| gone()).collect();
         let ids: Vec<Id> = gone.iter().map(|&row| Id::from(row as u64)).collect();
+        self.out.did(&gone);
         self.waiting.extend(gone);
         let began = Instant::now();
         for ids in ids.chunks(CALL) {
@@ -183,8 +235,10 @@ fn run(name: &str, arguments: &Arguments, base: &[f32], queries: &[f32]) {
         writing: Duration::ZERO,
         tidying: Duration::ZERO,
         longest: Duration::ZERO,
+        out: Out::default(),
     };
     let mut rng = Rng::new(1);
+    churned.out.did(&[]);
     churned.insert(rows);
     println!(
         "{name}: {rows} rows, efSearch 64, recall@{K} of {} queries; fresh in brackets",
@@ -208,8 +262,10 @@ fn run(name: &str, arguments: &Arguments, base: &[f32], queries: &[f32]) {
         let fresh = reopened(fresh, fresh_dir.path());
         churned.database = reopened(churned.database, dir.path());
         let truth = truth(base, &churned.live, queries);
-        let [old, new] = measure([&churned.database.index, &fresh.index], queries, &truth);
+        let figures = measure([&churned.database.index, &fresh.index], queries, &truth);
         let stats = churned.database.index.stats().unwrap();
+        churned.out.found(epoch, stats.rows, &truth, &figures);
+        let [old, new] = figures;
         let mb = |bytes: u64| bytes as f64 / 1e6;
         println!(
             "{epoch:>5} {:>9} {:>5} {:>5}   {:.4} [{:.4}] {:+.4}  {:>5.0} [{:>5.0}] {:.2}  {:>5.1} [{:>5.1}] {:.2}  {:>6.1} [{:>6.1}] {:.2}",
@@ -230,6 +286,9 @@ fn run(name: &str, arguments: &Arguments, base: &[f32], queries: &[f32]) {
             mb(old.disk) / mb(new.disk),
         );
     }
+    if let Some(folder) = &arguments.out {
+        churned.out.write(&folder.join(name));
+    }
     let report = churned.database.index.check(&Control::NONE).unwrap();
     assert!(report.problems.is_empty(), "{:?}", &report.problems[..report.problems.len().min(5)]);
     println!(
@@ -245,6 +304,13 @@ fn main() {
     // Half of them to begin with; there are 200,000.
     let Some(data) = sift_photos(2 * arguments.rows, arguments.queries) else { return };
     assert_eq!(data.dim, DIM);
+    if let Some(folder) = &arguments.out {
+        fs::create_dir_all(folder).unwrap();
+        for (name, numbers) in [("base", &data.base), ("queries", &data.queries)] {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
     for name in ["grow", "replace"] {
         if arguments.only.as_deref().is_none_or(|only| only == name) {
             run(name, &arguments, &data.base, &data.queries);
