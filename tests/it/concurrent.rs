@@ -266,7 +266,9 @@ fn race(database: &Database, name: &str) {
         writer.join().unwrap()
     });
     let (freed, reads) = (freed.load(SeqCst), published.reads.load(SeqCst));
-    println!("proof: threads: {name}: {calls} writing calls, {reads} reads beside them, up to {freed} slots free");
+    println!(
+        "proof: threads: {name}: {calls} writing calls, {reads} reads beside them, up to {freed} slots free"
+    );
     assert!(reads > 50 && calls > 10);
     assert_sound(index, name);
     index.compact(&Control::NONE).unwrap();

@@ -102,7 +102,7 @@ fn a_full_disk_is_said_loses_nothing_acknowledged_and_is_got_over(store: StoreKi
             assert_eq!(run(&database.index, &write, &pool).map_err(|error| error.code()), want, "{what}");
         }
         assert_sound(&database.index, &what);
-        println!("proof: full disk: {what}: full after {calls} calls and {} rows, {refused} refused", model.rows.len());
+        println!("{what}: full after {calls} calls and {} rows, {refused} refused", model.rows.len());
         drop(database);
         drop(mount);
     }

@@ -254,7 +254,10 @@ fn fail_everywhere(on: On, places: usize) {
         }
     });
     let (runs, failed) = (runs.into_inner(), failed.into_inner());
-    println!("proof: store: {on:?}: {failed} of {runs} runs with a fault failed, over {} operations", whole.ops());
+    println!(
+        "proof: store: {on:?}: {failed} of {runs} runs with a fault failed, over {} operations",
+        whole.ops()
+    );
     assert!(failed > runs / 3);
 }
 
