@@ -220,11 +220,11 @@ fn write(index: &Index, published: &Published, seed: u64) -> u64 {
 fn keep(index: &Index, published: &Published, seed: u64) {
     let mut rng = Rng::new(seed);
     while published.reading() {
-        match rng.below(20) {
+        match rng.below(200) {
             0 => index.compact(&Control::NONE).unwrap(),
-            1 => index.flush().unwrap(),
-            2 => drop(index.stats().unwrap()),
-            3 => {
+            1..20 => index.flush().unwrap(),
+            20..40 => drop(index.stats().unwrap()),
+            40 => {
                 let report = index.check(&Control::NONE).unwrap();
                 assert!(report.problems.is_empty(), "check: {:?}", report.problems.first());
             }

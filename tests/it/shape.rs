@@ -209,7 +209,7 @@ fn a_database_emptied_row_by_row_fills_again() {
 over_stores!(a_database_emptied_and_filled_again_takes_no_more_space);
 
 fn a_database_emptied_and_filled_again_takes_no_more_space(store: StoreKind) {
-    const DIM: usize = 16;
+    const DIM: usize = 64;
     for storage in [VectorStorage::Paged, VectorStorage::Flat] {
         let dir = tempfile::tempdir().unwrap();
         let request =
