@@ -75,6 +75,7 @@ async function stores() {
     found.set(system, { fill })
     say(`${system.name}: inserted in ${time(fill.seconds * 1000)}`)
   }
+  for (const system of systems) curve(system, found.get(system).fill, limited)
   console.log(
     `\n${bold(`Inserts within ${mib(limited)}`)}: ${number(rows)} rows; bytes are per insert, ` +
       'compaction and the last checkpoint included',
@@ -122,59 +123,56 @@ async function stores() {
   for (const system of systems) rmSync(at(system).dir, { recursive: true, force: true })
 }
 
-/** Resident memory and rates by tenths of inserts within the limited budget. */
+/** Resident memory and rates by tenths of inserts within the limited budget, vectors within it too. */
 async function memory() {
-  console.log(`\n${bold(`Memory and rate by tenths, ${mib(limited)}`)}: peak RssAnon and RSS in MiB, rows/s,`)
-  console.log(
-    'planning (the search for neighbours) and all else in us per row, lists read past the cache per row',
-  )
-  for (const system of one()) {
+  for (const system of wanted ? systems : one()) {
     const fill = await run({ ...at(system), mapped: false, stage: 'fill', cache: limited })
     rmSync(at(system).dir, { recursive: true, force: true })
-    let lists = 0
-    const lines = fill.tenths.map((tenth, i) => {
-      const each = (seconds) => ((seconds * 1e6) / tenth.rows).toFixed(0)
-      const read = (tenth.lists - lists) / tenth.rows
-      lists = tenth.lists
-      return [
-        `${i + 1}`,
-        mib(tenth.anon, ''),
-        mib(tenth.rss, ''),
-        number(tenth.rows / tenth.seconds),
-        each(tenth.planning),
-        each(tenth.seconds - tenth.planning),
-        each(tenth.storing),
-        each(tenth.cpu),
-        `${Math.round((100 * tenth.planning) / tenth.seconds)} %`,
-        read.toFixed(0),
-      ]
-    })
-    const [first, last] = [fill.tenths[0], fill.tenths.at(-1)]
-    const rest = (tenth) => (tenth.seconds - tenth.planning) / tenth.rows
-    const peak = Math.max(...fill.tenths.map((tenth) => tenth.anon))
-    console.log(`\n${bold(system.name)}: ${mib(fill.base[0])} before the first row, most ${mib(peak)}`)
-    table(
-      [
-        'tenth',
-        'RssAnon',
-        'RSS',
-        'rows/s',
-        'planning',
-        'all else',
-        'of it storing',
-        'CPU',
-        'planning share',
-        'lists read',
-      ],
-      lines,
-    )
-    console.log(
-      `last tenth against the first: ${(last.seconds / first.seconds).toFixed(2)} times the time, planning ` +
-        `${(last.planning / first.planning).toFixed(2)} times, all else ${(rest(last) / rest(first)).toFixed(2)} times`,
-    )
+    curve(system, fill, limited)
     const parts = Object.entries(fill.stats).map(([name, bytes]) => `${name} ${mib(bytes)}`)
     console.log(grey(`by its own account: ${parts.join(', ')}`))
   }
+}
+
+/** Memory, rate and the steps of an insert by tenths, and how they grew. */
+function curve(system, fill, cache) {
+  let lists = 0
+  const lines = fill.tenths.map((tenth, i) => {
+    const each = (seconds) => ((seconds * 1e6) / tenth.rows).toFixed(0)
+    const read = (tenth.lists - lists) / tenth.rows
+    lists = tenth.lists
+    const { seconds, planning, choosing, pruning, storing } = tenth
+    return [
+      `${i + 1}`,
+      mib(tenth.anon, ''),
+      mib(tenth.rss, ''),
+      number(tenth.rows / seconds),
+      each(planning),
+      each(choosing),
+      each(pruning),
+      each(storing),
+      each(seconds - planning - choosing - pruning - storing),
+      each(tenth.cpu),
+      read.toFixed(0),
+    ]
+  })
+  const [first, last] = [fill.tenths[0], fill.tenths.at(-1)]
+  const rest = (tenth) => (tenth.seconds - tenth.planning) / tenth.rows
+  const peak = Math.max(...fill.tenths.map((tenth) => tenth.anon))
+  console.log(
+    `\n${bold(`${system.name} by tenths of inserts, ${mib(cache)}`)}: peak RssAnon (${mib(fill.base[0])} before the ` +
+      `first row, most ${mib(peak)}) and RSS in MiB; us per row of the search, of choosing neighbours, of pruning lists, ` +
+      'of checkpoints, of all else, and of processors; lists read past the cache per row',
+  )
+  const head = 'tenth,RssAnon,RSS,rows/s,search,choosing,pruning,storing,all else,CPU,lists read'
+  table(head.split(','), lines)
+  const each = (tenth) => tenth.seconds / tenth.rows
+  const slower = (rest(last) - rest(first)) / each(first)
+  console.log(
+    `last tenth against the first: ${(each(last) / each(first)).toFixed(2)} times the time, search ` +
+      `${(last.planning / first.planning).toFixed(2)} times, all but the search ${(rest(last) / rest(first)).toFixed(2)} ` +
+      `times; that is ${Math.round(slower * 100)} % of an insert in the first`,
+  )
 }
 
 /** Searches per second, recall and point reads with warm and with constrained caches: medians of rounds that take turns. */

@@ -180,7 +180,7 @@ pub(crate) fn kv_of(
     options: &Options,
 ) -> Result<Arc<dyn Kv + Send + Sync>> {
     if kind == StoreKind::RocksDb {
-        return open_rocksdb(&place.file(ROCKSDB), access, RedbKv::cache_share(options.cache_bytes));
+        return open_rocksdb(&place.file(ROCKSDB), access, options);
     }
     let path = place.file(REDB);
     let file = match access {
@@ -197,16 +197,18 @@ pub(crate) fn kv_of(
 }
 
 #[cfg(feature = "rocksdb")]
-fn open_rocksdb(dir: &Path, access: Access, cache: u64) -> Result<Arc<dyn Kv + Send + Sync>> {
+fn open_rocksdb(dir: &Path, access: Access, options: &Options) -> Result<Arc<dyn Kv + Send + Sync>> {
+    let cache = RedbKv::cache_share(options.cache_bytes);
+    let policy = options.link_policy.unwrap_or(LinkPolicy::Adaptive);
     let opened = match access {
-        Access::Write => crate::RocksKv::open_existing(dir, cache),
-        _ => crate::RocksKv::open(dir, cache, access == Access::Read),
+        Access::Read => crate::RocksKv::open(dir, cache, true),
+        _ => crate::RocksKv::open_for(dir, cache, policy, access == Access::Write),
     };
     Ok(Arc::new(opened.map_err(|error| error.at(dir.display()))?))
 }
 
 #[cfg(not(feature = "rocksdb"))]
-fn open_rocksdb(_: &Path, _: Access, _: u64) -> Result<Arc<dyn Kv + Send + Sync>> {
+fn open_rocksdb(_: &Path, _: Access, _: &Options) -> Result<Arc<dyn Kv + Send + Sync>> {
     Err(no_rocksdb())
 }
 

@@ -11,7 +11,7 @@ mod witness;
 
 use crate::locked;
 use asteroid_core::kv::{Batch, Entry, Kv, Op, Read, Seq, Space, Synced, load_in_batches};
-use asteroid_core::{Code, Error, Result};
+use asteroid_core::{Code, Error, LinkPolicy, Result};
 use faults::Faults;
 use fold::Folder;
 use options::Setup;
@@ -72,17 +72,29 @@ impl RocksKv {
     /// `LOCKED` where another handle writes to it; `CORRUPT` where it is damaged, or missing and read-only;
     /// `UNSUPPORTED_VERSION` where it holds a space that this version does not know.
     pub fn open(dir: &Path, cache_bytes: u64, read_only: bool) -> Result<RocksKv> {
-        Self::open_as(dir, cache_bytes, read_only, !read_only)
+        Self::open_as(dir, cache_bytes, LinkPolicy::Eager, read_only, !read_only)
+    }
+
+    /// [`RocksKv::open`] for writing by an engine that writes lists as `policy` says; where `must_exist`, like
+    /// [`RocksKv::open_existing`]. Policies differ in when runs of lists are joined, not in what is stored.
+    pub fn open_for(dir: &Path, cache_bytes: u64, policy: LinkPolicy, must_exist: bool) -> Result<RocksKv> {
+        Self::open_as(dir, cache_bytes, policy, false, !must_exist)
     }
 
     /// [`RocksKv::open`] for writing where a store must exist already: `CORRUPT` where it does not.
     pub fn open_existing(dir: &Path, cache_bytes: u64) -> Result<RocksKv> {
-        Self::open_as(dir, cache_bytes, false, false)
+        Self::open_for(dir, cache_bytes, LinkPolicy::Eager, true)
     }
 
-    fn open_as(dir: &Path, cache_bytes: u64, read_only: bool, may_begin: bool) -> Result<RocksKv> {
+    fn open_as(
+        dir: &Path,
+        cache_bytes: u64,
+        policy: LinkPolicy,
+        read_only: bool,
+        may_begin: bool,
+    ) -> Result<RocksKv> {
         let faults = Arc::new(Faults::default());
-        let setup = Setup::new(cache_bytes, &faults);
+        let setup = Setup::new(cache_bytes, policy, &faults);
         let stored = stored_spaces(dir, &setup)?;
         if stored.is_none() && !may_begin {
             let said = format!("{} holds no RocksDB store; restore it from a copy", dir.display());

@@ -81,6 +81,11 @@ impl AdjacencyCache {
         }
     }
 
+    /// Whether lists are to be stored as what changed in them, where that is known.
+    pub(crate) fn keeps_deltas(&self) -> bool {
+        self.keep_deltas
+    }
+
     /// Copies the list of `slot` if it is here.
     pub(crate) fn read(&self, slot: Slot, out: &mut Vec<u32>) -> bool {
         let Some(frame) = self.frame_of(slot) else { return false };

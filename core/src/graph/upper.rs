@@ -4,9 +4,10 @@
 //! One thread writes; readers copy lists under a sequence lock.
 
 use super::seqlock::{self, HEAD};
-use crate::hnsw::MAX_LEVEL;
+use crate::kv::upper::decode;
+pub(crate) use crate::kv::upper::encode;
 use crate::table::Table;
-use crate::{Error, Result, Slot, varint};
+use crate::{Error, Result, Slot};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -106,7 +107,8 @@ impl Upper {
         let mut lists = Vec::new();
         let mut node_of = HashMap::new();
         for (slot, bytes) in stored {
-            let levels = decode(bytes, self.cap).map_err(|e| e.at(format!("upper layers of slot {slot}")))?;
+            let levels = decode(bytes).and_then(|levels| self.fitting(levels));
+            let levels = levels.map_err(|error| error.at(format!("upper layers of slot {slot}")))?;
             let node = self.add(*slot, levels.len() as u32);
             node_of.insert(*slot, node);
             lists.push(levels);
@@ -128,43 +130,23 @@ impl Upper {
         Ok(())
     }
 
+    /// Stored lists, where there are some and none exceeds its room.
+    fn fitting(&self, levels: Vec<Vec<Slot>>) -> Result<Vec<Vec<Slot>>> {
+        if levels.is_empty() {
+            return Err(Error::corrupt("level 0 is impossible"));
+        }
+        match levels.iter().map(Vec::len).find(|&len| len > self.cap) {
+            Some(len) => {
+                Err(Error::corrupt(format!("a list of {len} links exceeds the cap of {}", self.cap)))
+            }
+            None => Ok(levels),
+        }
+    }
+
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
         self.nodes.memory() + self.records.memory()
     }
-}
-
-/// The stored form of a node: its level, then per level a count and the slots linked to.
-pub(crate) fn encode(levels: &[Vec<Slot>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    varint::put(&mut out, levels.len() as u64);
-    for list in levels {
-        varint::put(&mut out, list.len() as u64);
-        list.iter().for_each(|&slot| varint::put(&mut out, u64::from(slot)));
-    }
-    out
-}
-
-fn decode(mut bytes: &[u8], cap: usize) -> Result<Vec<Vec<Slot>>> {
-    let level = varint::take(&mut bytes)?;
-    if level == 0 || level > u64::from(MAX_LEVEL) {
-        return Err(Error::corrupt(format!("level {level} is impossible")));
-    }
-    let mut levels = Vec::new();
-    for _ in 0..level {
-        let count = varint::take(&mut bytes)?;
-        if count > cap as u64 {
-            return Err(Error::corrupt(format!("a list of {count} links exceeds the cap of {cap}")));
-        }
-        let list: Result<Vec<Slot>> = (0..count)
-            .map(|_| {
-                let slot = varint::take(&mut bytes)?;
-                Slot::try_from(slot).map_err(|_| Error::corrupt(format!("slot {slot} is impossible")))
-            })
-            .collect();
-        levels.push(list?);
-    }
-    if bytes.is_empty() { Ok(levels) } else { Err(Error::corrupt("trailing bytes")) }
 }
 
 #[cfg(test)]
@@ -183,6 +165,8 @@ mod tests {
         upper.links(1, 2, &mut out);
         assert!(out.is_empty());
         assert!(Upper::new(4).load(&stored[..1]).is_err(), "a dangling link");
-        assert!(Upper::new(4).load(&[(1, vec![1, 9])]).is_err(), "a list past its cap");
+        assert!(Upper::new(4).load(&[(1, vec![1, 9])]).is_err(), "a list cut short");
+        assert!(Upper::new(4).load(&[(1, encode(&[vec![1; 5]]))]).is_err(), "a list past its cap");
+        assert!(Upper::new(4).load(&[(1, encode(&[]))]).is_err(), "no level");
     }
 }

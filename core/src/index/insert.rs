@@ -1,17 +1,18 @@
 //! Finding a row's neighbours and linking it.
 //!
-//! Rows are planned in parallel against the graph as it stands, a chunk at a time, then linked one by one in memory
+//! Rows are planned in parallel against the graph as it stands, a chunk at a time, then linked (see `chunk`) in memory
 //! that nobody else sees ([`Stage`]); only when the journal has the chunk is it installed for readers.
 
 use super::Index;
+use super::chunk::{Choice, Raised};
+use super::rows::Rows;
 use super::walk::{Above, Base, Yield};
 use crate::graph::cache::Delta;
 use crate::graph::upper::{self, Node};
-use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key, select};
+use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key};
 use crate::kv::links::{self, TREE};
-use crate::kv::{Batch, Space, slot_key};
-use crate::{Error, Metric, Result, Slot};
-use std::cell::OnceCell;
+use crate::kv::{self, Batch, Space, slot_key};
+use crate::{Result, Slot};
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// A new row's place in the graph, found without changing it.
@@ -22,33 +23,54 @@ pub(crate) struct Plan {
     /// Candidates per layer from 1 up, nearest first.
     upper: Vec<Vec<(f32, Node)>>,
     /// Candidates on layer 0, nearest first.
-    base: Vec<(f32, Slot)>,
-    /// An existing node with the very same vector.
-    twin: Option<Slot>,
+    pub(crate) base: Vec<(f32, Slot)>,
+    /// A node with the very same vector.
+    pub(crate) twin: Option<Slot>,
 }
 
 /// Changes to the graph that are not yet installed.
 #[derive(Default)]
 pub(crate) struct Stage {
-    lists: HashMap<Slot, StagedList>,
+    pub(crate) lists: HashMap<Slot, StagedList>,
     upper: HashMap<(Node, u32), Vec<Node>>,
     /// Slot and level of nodes that the upper layers will gain, in order.
     nodes: Vec<(Slot, u32)>,
     twins: HashMap<Slot, Option<Slot>>,
 }
 
-struct StagedList {
-    links: Vec<u32>,
+pub(crate) struct StagedList {
+    pub(crate) links: Vec<u32>,
+    /// Links at the end that `delta` does not tell of yet.
+    added: usize,
     /// What changed since the list was read; `None` for a new node's list.
     delta: Option<Delta>,
 }
 
-/// Rows of this chunk that are already linked, for those that follow.
-pub(crate) struct Linked<'a> {
-    slot: Slot,
-    vector: &'a [f32],
-    node: Option<(Node, u32)>,
-    is_node: bool,
+impl StagedList {
+    /// A list as it is.
+    fn read(links: Vec<u32>) -> StagedList {
+        StagedList { links, added: 0, delta: Some(Delta::default()) }
+    }
+
+    /// Adds a link that is not there, to be settled once all are.
+    fn append(&mut self, link: u32) {
+        self.links.push(link);
+        self.added += 1;
+    }
+
+    /// Writes down what changed. Where the list was pruned, `kept` is what is left of it.
+    pub(crate) fn settle(&mut self, kept: Option<Vec<u32>>) {
+        let (old, new) = self.links.split_at(self.links.len() - self.added);
+        let stays = |link: &&u32| kept.as_ref().is_none_or(|kept| kept.contains(link));
+        if let Some(delta) = &mut self.delta {
+            old.iter().filter(|link| !stays(link)).for_each(|&link| delta.drop(links::slot(link)));
+            new.iter().filter(stays).for_each(|&link| delta.add(link));
+        }
+        if let Some(kept) = kept {
+            self.links = kept;
+        }
+        self.added = 0;
+    }
 }
 
 impl Index {
@@ -93,44 +115,40 @@ impl Index {
         Ok(plan)
     }
 
-    /// Links one planned row into `stage`. `earlier` are the rows of the chunk before it: the plan cannot know them.
-    pub(crate) fn link<'a>(
+    /// Links one planned row of a chunk into `stage`. `raised` are those before it that upper layers have, which its plan
+    /// cannot know.
+    pub(crate) fn link(
         &self,
         stage: &mut Stage,
-        slot: Slot,
-        vector: &'a [f32],
-        mut plan: Plan,
-        earlier: &mut Vec<Linked<'a>>,
+        rows: &Rows<'_>,
+        row: usize,
+        plan: &mut Plan,
+        choice: Choice,
+        raised: &mut Vec<Raised>,
     ) -> Result<()> {
-        let ef = self.config.ef_construction as usize;
-        for row in earlier.iter().filter(|row| row.is_node) {
-            let rank = self.rank(vector, row.vector);
-            if rank == plan.own_rank && same_bits(vector, row.vector) {
-                plan.twin.get_or_insert(row.slot);
-            }
-            insert_sorted(&mut plan.base, (rank, row.slot), ef);
-            if let Some((node, level)) = row.node {
-                for at in 0..level.min(plan.level) as usize {
-                    if plan.upper.len() <= at {
-                        plan.upper.push(Vec::new());
-                    }
-                    insert_sorted(&mut plan.upper[at], (rank, node), ef);
-                }
-            }
-        }
+        let (slot, vector) = (rows.slots[row], rows.held(row));
         if let Some(rep) = plan.twin {
             self.link_twin(stage, rep, slot);
-            earlier.push(Linked { slot, vector, node: None, is_node: false });
             return Ok(());
         }
-        let rows = Rows { index: self, slot, vector, earlier };
-        let first = plan.base.is_empty() && self.upper.entry().is_none() && stage.nodes.is_empty();
+        let ef = self.config.ef_construction as usize;
+        for other in raised.iter().filter(|_| plan.level > 0) {
+            let rank = self.rank(vector, rows.held(other.row));
+            for at in 0..other.level.min(plan.level) as usize {
+                if plan.upper.len() <= at {
+                    plan.upper.push(Vec::new());
+                }
+                insert_sorted(&mut plan.upper[at], (rank, other.node), ef);
+            }
+        }
+        let first = choice.candidates.is_empty() && self.upper.entry().is_none() && stage.nodes.is_empty();
         // The first row must be on an upper layer: descents begin there.
         let level = if first { plan.level.max(1) } else { plan.level };
-        let node = (level > 0).then(|| self.link_upper(stage, &rows, level, &plan.upper)).transpose()?;
-        self.link_base(stage, &rows, &plan.base)?;
-        earlier.push(Linked { slot, vector, node: node.map(|node| (node, level)), is_node: true });
-        Ok(())
+        if level > 0 {
+            let node = self.link_upper(stage, rows, row, level, &plan.upper)?;
+            raised.push(Raised { row, node, level });
+        }
+        self.link_base(stage, slot, choice)
     }
 
     /// Puts `slot` right behind `rep` in its chain of identical vectors.
@@ -145,17 +163,18 @@ impl Index {
         &self,
         stage: &mut Stage,
         rows: &Rows<'_>,
+        row: usize,
         level: u32,
         candidates: &[Vec<(f32, Node)>],
     ) -> Result<Node> {
         let node = self.upper.len() + stage.nodes.len() as u32;
-        stage.nodes.push((rows.slot, level));
+        stage.nodes.push((rows.slots[row], level));
         let config = &self.config;
         let cap = config.m_max as usize;
         for (level, found) in (1..=level).zip(candidates.iter().chain(std::iter::repeat(&Vec::new()))) {
             let slots: Vec<(f32, Slot)> =
                 found.iter().map(|&(rank, node)| (rank, self.node_slot(stage, node))).collect();
-            let kept = rows.select(rows.vector, &slots, config.m as usize, config.m as usize / 4)?;
+            let kept = rows.select(rows.held(row), &slots, config.m as usize, config.m as usize / 4)?;
             let near: Vec<Node> = kept.into_iter().map(|i| found[i].1).collect();
             for &to in &near {
                 let mut list = self.upper_links(stage, to, level);
@@ -193,12 +212,13 @@ impl Index {
         })
     }
 
-    fn link_base(&self, stage: &mut Stage, rows: &Rows<'_>, candidates: &[(f32, Slot)]) -> Result<()> {
-        let m = self.config.m as usize;
-        let kept = rows.select(rows.vector, candidates, m, m / 2)?;
-        let mut near: Vec<Slot> = kept.into_iter().map(|i| candidates[i].1).collect();
+    fn link_base(&self, stage: &mut Stage, slot: Slot, choice: Choice) -> Result<()> {
+        let Choice { candidates, mut near, lists } = choice;
+        for (slot, links) in lists {
+            stage.lists.entry(slot).or_insert_with(|| StagedList::read(links));
+        }
         let mut own = Vec::with_capacity(near.len() + 1);
-        if let Some(parent) = self.parent(stage, &near, candidates)? {
+        if let Some(parent) = self.parent(stage, &near, &candidates)? {
             if !near.contains(&parent) {
                 // A list of its own must hold the tree edge too.
                 near.truncate(self.config.m_max0 as usize - 1);
@@ -207,10 +227,10 @@ impl Index {
             for &to in &near {
                 let tree = if to == parent { TREE } else { 0 };
                 own.push(to | tree);
-                self.link_back(stage, rows, to, rows.slot | tree)?;
+                self.staged(stage, to)?.append(slot | tree);
             }
         }
-        stage.lists.insert(rows.slot, StagedList { links: own, delta: None });
+        stage.lists.insert(slot, StagedList { links: own, added: 0, delta: None });
         Ok(())
     }
 
@@ -236,42 +256,14 @@ impl Index {
         Ok(None)
     }
 
-    /// Adds `link` to the list of `to`, pruning it where it is full. Tree edges stay.
-    fn link_back(&self, stage: &mut Stage, rows: &Rows<'_>, to: Slot, link: u32) -> Result<()> {
-        let cap = self.config.m_max0 as usize;
-        let list = self.staged(stage, to)?;
-        if list.links.len() < cap {
-            list.links.push(link);
-            if let Some(delta) = &mut list.delta {
-                delta.add(link);
-            }
-            return Ok(());
-        }
-        let all = list.links.iter().copied().chain([link]);
-        let (mut kept, rest): (Vec<u32>, Vec<u32>) = all.partition(|link| link & TREE != 0);
-        let room = headroom(self.config.m_max0).saturating_sub(kept.len());
-        let (order, near) = rows.nearest_first(to, &rest)?;
-        let chosen = rows.select(&rows.of(to)?, &near, room, 0)?;
-        kept.extend(chosen.into_iter().map(|i| rest[order[i]]));
-        let list = self.staged(stage, to)?;
-        if let Some(delta) = &mut list.delta {
-            list.links.iter().filter(|old| !kept.contains(old)).for_each(|&old| delta.drop(links::slot(old)));
-            if kept.contains(&link) {
-                delta.add(link);
-            }
-        }
-        list.links = kept;
-        Ok(())
-    }
-
     /// The list of `slot` as staged, read in where it is not.
-    fn staged<'s>(&self, stage: &'s mut Stage, slot: Slot) -> Result<&'s mut StagedList> {
+    pub(crate) fn staged<'s>(&self, stage: &'s mut Stage, slot: Slot) -> Result<&'s mut StagedList> {
         match stage.lists.entry(slot) {
             std::collections::hash_map::Entry::Occupied(found) => Ok(found.into_mut()),
             std::collections::hash_map::Entry::Vacant(place) => {
                 let mut links = Vec::with_capacity(self.config.m_max0 as usize);
                 self.links_of(slot, &mut links)?;
-                Ok(place.insert(StagedList { links, delta: Some(Delta::default()) }))
+                Ok(place.insert(StagedList::read(links)))
             }
         }
     }
@@ -294,33 +286,49 @@ impl Index {
         let mut slots: Vec<&Slot> = stage.lists.keys().collect();
         slots.sort_unstable();
         for slot in slots {
-            let StagedList { links, delta } = &stage.lists[slot];
+            let StagedList { links, delta, .. } = &stage.lists[slot];
             match delta {
                 Some(delta) if delta.edges == 0 => {}
                 Some(delta) => batch.merge(Space::Links, slot_key(*slot), delta.operand.clone()),
                 None => batch.put(Space::Links, slot_key(*slot), links::encode(links)),
             }
         }
-        let mut nodes: Vec<Node> = stage.upper.keys().map(|&(node, _)| node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        for node in nodes {
-            let level = match node.checked_sub(self.upper.len()) {
-                Some(new) => stage.nodes[new as usize].1,
-                None => self.upper.level(node),
-            };
-            let slots = |level| -> Vec<Slot> {
-                let list = self.upper_links(stage, node, level);
-                list.into_iter().map(|to| self.node_slot(stage, to)).collect()
-            };
-            let levels: Vec<Vec<Slot>> = (1..=level).map(slots).collect();
-            batch.put(Space::Upper, slot_key(self.node_slot(stage, node)), upper::encode(&levels));
-        }
+        self.upper_ops(stage, batch);
         let mut twins: Vec<(&Slot, &Option<Slot>)> = stage.twins.iter().collect();
         twins.sort_unstable();
         for (slot, next) in twins {
             if let Some(next) = next {
                 batch.put(Space::Twins, slot_key(*slot), slot_key(*next));
+            }
+        }
+    }
+
+    /// The lists above layer 0, whole where they are new or no deltas are wanted.
+    fn upper_ops(&self, stage: &Stage, batch: &mut Batch) {
+        let mut lists: Vec<(&(Node, u32), &Vec<Node>)> = stage.upper.iter().collect();
+        lists.sort_unstable();
+        let slot = |node: Node| self.node_slot(stage, node);
+        let mut old = Vec::new();
+        for of_node in lists.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
+            let Some(&(&(node, _), _)) = of_node.first() else { continue };
+            let new = node.checked_sub(self.upper.len()).map(|new| stage.nodes[new as usize].1);
+            if new.is_some() || !self.adjacency.keeps_deltas() {
+                let levels = 1..=new.unwrap_or_else(|| self.upper.level(node));
+                let list = |level| self.upper_links(stage, node, level).into_iter().map(slot).collect();
+                let levels: Vec<Vec<Slot>> = levels.map(list).collect();
+                batch.put(Space::Upper, slot_key(slot(node)), upper::encode(&levels));
+                continue;
+            }
+            let mut operand = Vec::new();
+            for &(&(_, level), list) in of_node {
+                self.upper.links(node, level, &mut old);
+                let gone = old.iter().filter(|to| !list.contains(to));
+                gone.for_each(|&to| kv::upper::put_drop(&mut operand, level, slot(to)));
+                let added = list.iter().filter(|to| !old.contains(to));
+                added.for_each(|&to| kv::upper::put_add(&mut operand, level, slot(to)));
+            }
+            if !operand.is_empty() {
+                batch.merge(Space::Upper, slot_key(slot(node)), operand);
             }
         }
     }
@@ -357,11 +365,11 @@ impl Index {
 }
 
 /// Most links that pruning leaves: the next few back-links are then plain appends.
-fn headroom(cap: u32) -> usize {
+pub(crate) fn headroom(cap: u32) -> usize {
     (cap - cap / 5) as usize
 }
 
-fn same_bits(a: &[f32], b: &[f32]) -> bool {
+pub(crate) fn same_bits(a: &[f32], b: &[f32]) -> bool {
     bytemuck::cast_slice::<f32, u32>(a) == bytemuck::cast_slice::<f32, u32>(b)
 }
 
@@ -372,88 +380,10 @@ fn take_found(scratch: &mut Scratch) -> Vec<(f32, u32)> {
 }
 
 /// Keeps `list` ascending and at most `most` long.
-fn insert_sorted(list: &mut Vec<(f32, u32)>, item: (f32, u32), most: usize) {
+pub(crate) fn insert_sorted(list: &mut Vec<(f32, u32)>, item: (f32, u32), most: usize) {
     let at = list.partition_point(|&(rank, node)| (rank, node) <= item);
     if at < most {
         list.insert(at, item);
         list.truncate(most);
-    }
-}
-
-/// A slot and its distance from some row.
-type Near = (f32, Slot);
-
-/// Vectors by slot, the row being linked and its chunk included.
-struct Rows<'a> {
-    index: &'a Index,
-    slot: Slot,
-    vector: &'a [f32],
-    earlier: &'a [Linked<'a>],
-}
-
-enum Vector<'a> {
-    Held(&'a [f32]),
-    Pinned(crate::vectors::RowRef),
-}
-
-impl std::ops::Deref for Vector<'_> {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match self {
-            Vector::Held(vector) => vector,
-            Vector::Pinned(row) => row,
-        }
-    }
-}
-
-impl Rows<'_> {
-    fn of(&self, slot: Slot) -> Result<Vector<'_>> {
-        if slot == self.slot {
-            return Ok(Vector::Held(self.vector));
-        }
-        let first = self.earlier.first().map_or(self.slot, |row| row.slot);
-        match slot.checked_sub(first) {
-            Some(at) => self.earlier.get(at as usize).map(|row| Vector::Held(row.vector)).ok_or_else(|| {
-                Error::corrupt(format!("a link leads to slot {slot}, which was never written"))
-            }),
-            None => self.index.vector(slot).map(Vector::Pinned),
-        }
-    }
-
-    /// Orders `links` by distance from the row of `from`: positions, and distance with slot.
-    fn nearest_first(&self, from: Slot, links: &[u32]) -> Result<(Vec<usize>, Vec<Near>)> {
-        let origin = self.of(from)?;
-        let mut order = Vec::with_capacity(links.len());
-        for (i, &link) in links.iter().enumerate() {
-            let slot = links::slot(link);
-            order.push((self.index.rank(&origin, &self.of(slot)?), slot, i));
-        }
-        order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        Ok(order.into_iter().map(|(rank, slot, i)| (i, (rank, slot))).unzip())
-    }
-
-    /// [`select`] among `near` (nearest first) for the row at `origin`.
-    fn select(&self, origin: &[f32], near: &[(f32, Slot)], m: usize, at_least: usize) -> Result<Vec<usize>> {
-        let index = self.index;
-        let cells: Vec<OnceCell<Vector<'_>>> = near.iter().map(|_| OnceCell::new()).collect();
-        let fetch = |i: usize| -> Result<&Vector<'_>> {
-            if cells[i].get().is_none() {
-                let _ = cells[i].set(self.of(near[i].1)?);
-            }
-            cells[i].get().ok_or_else(|| Error::new(crate::Code::Internal, "a fetched vector is gone"))
-        };
-        // Nearness under the inner product does not say who lies between whom; straight distance does.
-        let straight = index.config.metric == Metric::Dot;
-        let mut own: Vec<f32> = near.iter().map(|&(rank, _)| rank).collect();
-        if straight {
-            for (i, own) in own.iter_mut().enumerate() {
-                *own = index.kernels.l2_squared(origin, fetch(i)?);
-            }
-        }
-        select(near.len(), m, at_least, &|i| own[i], &mut |i, j| {
-            let (a, b) = (fetch(i)?, fetch(j)?);
-            Ok(if straight { index.kernels.l2_squared(a, b) } else { index.rank(a, b) })
-        })
     }
 }

@@ -6,6 +6,7 @@
 
 mod bulk;
 mod check;
+mod chunk;
 mod commit;
 mod entries;
 mod export;
@@ -20,6 +21,7 @@ mod payload;
 mod plan;
 mod read;
 mod record;
+mod rows;
 mod scan;
 mod selection;
 mod sketch;

@@ -18,8 +18,8 @@ pub(crate) struct Overlay(RwLock<Inner>);
 #[derive(Default)]
 struct Inner {
     spaces: [Entries; Space::ALL.len()],
-    /// Operands for index entries of the store, joined per key.
-    postings: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Operands for what the store has or `spaces` will bring it, joined per key.
+    merges: [BTreeMap<Vec<u8>, Vec<u8>>; Space::ALL.len()],
     bytes: u64,
     era: Era,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Era {
 }
 
 impl Overlay {
-    /// Takes in puts, deletes and index operands; adjacency passes by.
+    /// Takes in all changes but those of layer-0 adjacency, which pass by.
     pub(crate) fn absorb(&self, batch: &Batch) {
         let mut inner = sync::write(&self.0);
         let touches = |wanted| {
@@ -49,21 +49,26 @@ impl Overlay {
             let (space, key, value) = match op {
                 Op::Put(space, key, value) => (*space, key, Some(value)),
                 Op::Delete(space, key) => (*space, key, None),
-                Op::Merge(Space::Postings, key, operand) => {
+                Op::Merge(space, key, operand) => {
+                    if *space == Space::Links {
+                        continue;
+                    }
                     inner.bytes += operand.len() as u64;
-                    match inner.postings.get_mut(key) {
+                    match inner.merges[*space as usize].get_mut(key) {
                         Some(pending) => pending.extend_from_slice(operand),
                         None => {
                             inner.bytes += (key.len() + 96) as u64;
-                            inner.postings.insert(key.clone(), operand.clone());
+                            inner.merges[*space as usize].insert(key.clone(), operand.clone());
                         }
                     }
                     continue;
                 }
-                Op::DeleteRange(..) | Op::Merge(..) => continue,
+                Op::DeleteRange(..) => continue,
             };
             if space != Space::Links {
                 inner.bytes += (key.len() + value.map_or(0, Vec::len) + 96) as u64;
+                // What was to change is gone.
+                inner.merges[space as usize].remove(key);
                 inner.spaces[space as usize].insert(key.clone(), value.cloned());
             }
         }
@@ -81,8 +86,8 @@ impl Overlay {
                 }
             }
         }
-        for (key, operand) in &inner.postings {
-            batch.merge(Space::Postings, key.clone(), operand.clone());
+        for (space, merges) in Space::ALL.into_iter().zip(&inner.merges) {
+            merges.iter().for_each(|(key, operand)| batch.merge(space, key.clone(), operand.clone()));
         }
         batch
     }
@@ -209,7 +214,10 @@ impl Held<'_> {
         let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (Bound::Included(&range.start), end);
         // An empty range would panic.
-        (!range.is_empty()).then(|| self.0.postings.range::<Vec<u8>, _>(bounds)).into_iter().flatten()
+        (!range.is_empty())
+            .then(|| self.0.merges[Space::Postings as usize].range::<Vec<u8>, _>(bounds))
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -217,6 +225,27 @@ impl Held<'_> {
 mod tests {
     use super::*;
     use crate::kv::MemKv;
+
+    #[test]
+    fn operands_follow_what_they_change_and_go_with_what_replaces_it() {
+        let overlay = Overlay::default();
+        let mut batch = Batch::default();
+        batch.put(Space::Upper, [1], [1]);
+        batch.merge(Space::Upper, [1], [2]);
+        batch.merge(Space::Upper, [1], [3]);
+        batch.merge(Space::Upper, [2], [4]);
+        batch.put(Space::Upper, [2], [5]);
+        batch.merge(Space::Upper, [3], [6]);
+        batch.delete(Space::Upper, [3]);
+        batch.merge(Space::Links, [4], [7]);
+        overlay.absorb(&batch);
+        let mut want = Batch::default();
+        want.put(Space::Upper, [1], [1]);
+        want.put(Space::Upper, [2], [5]);
+        want.delete(Space::Upper, [3]);
+        want.merge(Space::Upper, [1], [2, 3]);
+        assert_eq!(overlay.to_batch(), want);
+    }
 
     #[test]
     fn a_scan_goes_on_past_any_number_of_deletes() {

@@ -1,11 +1,12 @@
 //! The calls that change rows.
 
+use super::chunk::side_by_side;
 use super::commit::{Commit, Writer};
 use super::entries::Entries;
-use super::insert::{Linked, Plan, Stage};
+use super::insert::Stage;
 use super::meta::Meta;
 use super::types::{Inserted, Mode, Rows};
-use super::{Index, payload};
+use super::{Index, payload, rows};
 use crate::kv::{Batch, Space, slot_key};
 use crate::{Code, Control, Error, Id, Pool, Result, Serial, Slot, sync};
 use std::collections::HashSet;
@@ -308,19 +309,13 @@ impl Index {
     ) -> Result<()> {
         let dim = self.config.dim as usize;
         let first = w.meta.next;
-        let plans: Vec<Mutex<Option<Result<Plan>>>> = chunk.iter().map(|_| Mutex::new(None)).collect();
-        pool.for_each(chunk.len(), &|i| {
-            let plan =
-                self.with_scratch(|scratch| self.plan(&vectors[i * dim..][..dim], &chunk[i].key, scratch));
-            *sync::lock(&plans[i]) = Some(plan);
-        });
+        let slots: Vec<Slot> = (first..).take(chunk.len()).collect();
+        let plans = side_by_side(pool, chunk.len(), &|i| {
+            self.with_scratch(|scratch| self.plan(&vectors[i * dim..][..dim], &chunk[i].key, scratch))
+        })?;
         let mut stage = Stage::default();
-        let mut linked: Vec<Linked<'_>> = Vec::with_capacity(chunk.len());
-        for ((slot, plan), vector) in (first..).zip(plans).zip(vectors.chunks_exact(dim)) {
-            let plan = plan.into_inner().unwrap_or_else(|e| e.into_inner());
-            let plan = plan.ok_or_else(|| Error::new(Code::Internal, "the pool skipped a job"))??;
-            self.link(&mut stage, slot, vector, plan, &mut linked)?;
-        }
+        let known = rows::Rows { index: self, slots: &slots, vectors };
+        self.link_chunk(&mut stage, &known, plans, pool)?;
         // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
         self.vectors.write(first, vectors)?;
         let mut batch = Batch::default();

@@ -7,6 +7,7 @@ pub(crate) mod batch;
 pub mod links;
 mod mem;
 pub mod postings;
+pub mod upper;
 
 pub use batch::{Batch, Op};
 pub use mem::MemKv;
@@ -30,7 +31,7 @@ pub enum Space {
     Dead = 4,
     /// Slot to its layer-0 adjacency list. Merges with [`links::fold`].
     Links = 5,
-    /// Slot to its lists on the layers above 0. No merges.
+    /// Slot to its lists on the layers above 0. Merges with [`upper::fold`].
     Upper = 6,
     /// Slot to the next slot that holds a bit-identical vector. No merges.
     Twins = 7,
@@ -79,6 +80,7 @@ impl Space {
     pub fn fold(self, base: Option<&[u8]>, operands: &[&[u8]]) -> Result<Option<Vec<u8>>> {
         match self {
             Space::Links => links::fold(base, operands),
+            Space::Upper => upper::fold(base, operands),
             Space::Postings => postings::fold(base, operands),
             _ => Err(no_merges(self)),
         }
@@ -87,7 +89,7 @@ impl Space {
     /// One operand that acts as `first` followed by `second`.
     pub fn combine(self, first: &[u8], second: &[u8]) -> Result<Vec<u8>> {
         match self {
-            Space::Links | Space::Postings => Ok([first, second].concat()),
+            Space::Links | Space::Upper | Space::Postings => Ok([first, second].concat()),
             _ => Err(no_merges(self)),
         }
     }

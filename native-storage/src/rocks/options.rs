@@ -2,6 +2,7 @@
 
 use super::faults::Faults;
 use super::merge;
+use asteroid_core::LinkPolicy;
 use asteroid_core::kv::Space;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType,
@@ -24,7 +25,7 @@ fn memtable_bytes(cache_bytes: usize) -> usize {
 }
 
 impl Setup {
-    pub(super) fn new(cache_bytes: u64, faults: &Arc<Faults>) -> Setup {
+    pub(super) fn new(cache_bytes: u64, policy: LinkPolicy, faults: &Arc<Faults>) -> Setup {
         let cache_bytes = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
         let memtable_bytes = memtable_bytes(cache_bytes);
         let cache = Cache::new_lru_cache(cache_bytes);
@@ -33,7 +34,7 @@ impl Setup {
         let memtables =
             WriteBufferManager::new_write_buffer_manager_with_cache(memtable_bytes, false, cache.clone());
         let db = database(&memtables, faults);
-        let spaces = Space::ALL.iter().map(|&space| family(space, &cache, memtable_bytes)).collect();
+        let spaces = Space::ALL.iter().map(|&space| family(space, &cache, memtable_bytes, policy)).collect();
         Setup { db, cache, spaces }
     }
 
@@ -80,15 +81,19 @@ fn database(memtables: &WriteBufferManager, faults: &Arc<Faults>) -> Options {
 
 /// Sorted runs of a space that wait for compaction before writers wait for it.
 pub(super) const MOST_RUNS: u64 = 24;
-/// Sorted runs of adjacency before some are joined.
+/// Sorted runs of adjacency before some are joined: each is one more place to look for a list.
 const LINKS_RUNS: i32 = 8;
+/// The same where the engine has deltas folded once they are read: joining runs sooner folds them for nobody.
+const FOLDED_RUNS: i32 = 16;
+/// Sorted runs of what is small, or hardly read, before some are joined.
+const OTHER_RUNS: i32 = 16;
 /// As good as never, for triggers that know no "off".
 const NEVER: i32 = 1 << 30;
 
 /// Bits per key of a filter; at 10, one miss in a hundred reads a block for nothing.
 const FILTER_BITS: f64 = 10.0;
 
-fn family(space: Space, cache: &Cache, memtable_bytes: usize) -> Options {
+fn family(space: Space, cache: &Cache, memtable_bytes: usize, policy: LinkPolicy) -> Options {
     let mut family = Options::default();
     family.create_if_missing(true);
     let mut table = BlockBasedOptions::default();
@@ -133,13 +138,23 @@ fn family(space: Space, cache: &Cache, memtable_bytes: usize) -> Options {
             table.set_block_size(4 << 10);
         }
     }
+    if !matches!(space, Space::Links | Space::Payloads | Space::Postings) {
+        // Levels would write what comes in key order twice, once more only to drop its sequence numbers, and keep as many
+        // tables of it as there were flushes. As joined runs it is written less and lies in few.
+        family.set_compaction_style(DBCompactionStyle::Universal);
+        family.set_universal_compaction_options(&UniversalCompactOptions::default());
+        family.set_level_zero_file_num_compaction_trigger(OTHER_RUNS);
+    }
     if space == Space::Links {
         // Changed all over at every checkpoint. Levels would write the oldest run anew for every few of them;
         // this way runs of like size are joined, and deltas meet their pivot late but once: 2 to 3 times fewer
         // bytes, for up to twice the (small) space and a fifth on reads. See `benches/kv.rs`.
         family.set_compaction_style(DBCompactionStyle::Universal);
         family.set_universal_compaction_options(&UniversalCompactOptions::default());
-        family.set_level_zero_file_num_compaction_trigger(LINKS_RUNS);
+        family.set_level_zero_file_num_compaction_trigger(match policy {
+            LinkPolicy::Adaptive => FOLDED_RUNS,
+            LinkPolicy::Eager | LinkPolicy::Lazy => LINKS_RUNS,
+        });
         // Between a batch and its flush, most adjacency read is not in the memtable: a filter says so at once.
         family.set_memtable_whole_key_filtering(true);
         family.set_memtable_prefix_bloom_ratio(0.02);

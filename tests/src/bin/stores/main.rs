@@ -63,20 +63,23 @@ fn main() {
     println!("{found}");
 }
 
-/// The pool of an insert, which plans rows on it and does nothing else there: how long that took.
+/// The pool of an insert, which asks it three times per chunk: to search for candidates, to choose neighbours among them,
+/// and to prune lists. How long that took.
 struct Planning {
     threads: Threads,
-    nanos: AtomicU64,
+    asked: AtomicU64,
+    nanos: [AtomicU64; 3],
 }
 
 impl Planning {
     fn new() -> Planning {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Planning { threads: Threads::new(threads), nanos: AtomicU64::new(0) }
+        Planning { threads: Threads::new(threads), asked: AtomicU64::default(), nanos: Default::default() }
     }
 
-    fn seconds(&self) -> f64 {
-        self.nanos.load(Relaxed) as f64 / 1e9
+    /// Seconds spent searching, choosing and pruning.
+    fn seconds(&self) -> [f64; 3] {
+        [0, 1, 2].map(|step| self.nanos[step].load(Relaxed) as f64 / 1e9)
     }
 }
 
@@ -88,7 +91,8 @@ impl Pool for Planning {
     fn for_each(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
         let began = Instant::now();
         self.threads.for_each(n, job);
-        self.nanos.fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
+        let step = self.asked.fetch_add(1, Relaxed) % 3;
+        self.nanos[step as usize].fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
     }
 }
 
@@ -107,7 +111,7 @@ fn fill(task: &Task) -> Value {
     let base = sampler.take();
     let mut tenths = Vec::new();
     let (began, cpu_before, disk_before) = (Instant::now(), cpu(), disk_writes());
-    let (mut last, mut planned, mut used, mut stored) = (began, 0.0, cpu_before, 0.0);
+    let (mut last, mut planned, mut used, mut stored) = (began, [0.0; 3], cpu_before, 0.0);
     let mut first = 0;
     for tenth in 1..=10 {
         let end = task.rows * tenth / 10;
@@ -122,7 +126,9 @@ fn fill(task: &Task) -> Value {
         tenths.push(json!({
             "rows": end - begin,
             "seconds": last.elapsed().as_secs_f64(),
-            "planning": plan - planned,
+            "planning": plan[0] - planned[0],
+            "choosing": plan[1] - planned[1],
+            "pruning": plan[2] - planned[2],
             "storing": storing - stored,
             "cpu": now - used,
             "anon": own,
@@ -172,14 +178,15 @@ fn churn(task: &Task) -> Value {
         "rows": gone.len(),
         "seconds": seconds,
         "settled": began.elapsed().as_secs_f64(),
-        "planning": pool.seconds(),
+        "planning": pool.seconds()[0],
         "cpu": cpu() - cpu_before,
         "done": done,
         "process": disk_writes() - disk_before,
     })
 }
 
-/// All queries one after another, twice: the first pass fills the caches. Then point reads.
+/// All queries one after another, twice: the first pass fills the caches, and what folding it asks for is waited for. Then
+/// point reads.
 fn search(task: &Task) -> Value {
     let place = Place::open(task);
     place.settle();
@@ -196,6 +203,7 @@ fn search(task: &Task) -> Value {
         found as f64 / (task.truth.len() * K) as f64
     };
     pass();
+    place.settle();
     let (lists, nanos) = (place.asked.lists.load(Relaxed), place.asked.nanos.load(Relaxed));
     let (began, cpu_before) = (Instant::now(), cpu());
     let recall = pass();

@@ -32,7 +32,9 @@ impl Place {
         let cache = RedbKv::cache_share(options.cache_bytes);
         let (mut rocks, mut redb) = (None, None);
         let kv: Arc<dyn Kv + Send + Sync> = if task.rocksdb {
-            let kv = Arc::new(RocksKv::open(&task.dir.join("graph.rocksdb"), cache, false).unwrap());
+            let kv = Arc::new(
+                RocksKv::open_for(&task.dir.join("graph.rocksdb"), cache, task.policy, false).unwrap(),
+            );
             rocks = Some(kv.clone());
             kv
         } else {

@@ -1,0 +1,109 @@
+//! Vectors by slot while the graph is changed, and the choice of neighbours among them.
+
+use super::Index;
+use crate::hnsw::select;
+use crate::kv::links;
+use crate::vectors::RowRef;
+use crate::{Error, Metric, Result, Slot, simd};
+use std::cell::OnceCell;
+
+/// A slot and its distance from some row.
+pub(crate) type Near = (f32, Slot);
+
+/// Rows on their way from memory while another is measured.
+const AHEAD: usize = 4;
+
+/// Vectors by slot, those of a chunk that is being written included.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) index: &'a Index,
+    /// Where the rows of the chunk go, ascending.
+    pub(crate) slots: &'a [Slot],
+    /// Their vectors.
+    pub(crate) vectors: &'a [f32],
+}
+
+/// One row.
+pub(crate) enum Vector<'a> {
+    Held(&'a [f32]),
+    Pinned(RowRef),
+}
+
+impl std::ops::Deref for Vector<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Vector::Held(vector) => vector,
+            Vector::Pinned(row) => row,
+        }
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// The vector of the chunk's row `at`.
+    pub(crate) fn held(&self, at: usize) -> &'a [f32] {
+        let dim = self.index.config.dim as usize;
+        &self.vectors[at * dim..][..dim]
+    }
+
+    pub(crate) fn of(&self, slot: Slot) -> Result<Vector<'a>> {
+        match self.slots.binary_search(&slot) {
+            Ok(at) => Ok(Vector::Held(self.held(at))),
+            Err(_) => self.index.vector(slot).map(Vector::Pinned),
+        }
+    }
+
+    /// [`Rows::of`], on its way from memory.
+    fn coming(&self, slot: Slot) -> Result<Vector<'a>> {
+        let row = self.of(slot)?;
+        simd::prefetch(&row);
+        Ok(row)
+    }
+
+    /// Orders `links` by distance from the row of `from`: positions, and distance with slot.
+    pub(crate) fn nearest_first(&self, from: Slot, links: &[u32]) -> Result<(Vec<usize>, Vec<Near>)> {
+        let origin = self.of(from)?;
+        let rows: Vec<Vector<'_>> =
+            links.iter().map(|&link| self.coming(links::slot(link))).collect::<Result<_>>()?;
+        let ranks = rows.iter().map(|row| self.index.rank(&origin, row));
+        let mut order: Vec<(f32, Slot, usize)> =
+            ranks.zip(links).enumerate().map(|(i, (rank, &link))| (rank, links::slot(link), i)).collect();
+        order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        Ok(order.into_iter().map(|(rank, slot, i)| (i, (rank, slot))).unzip())
+    }
+
+    /// [`select`] among `near` (nearest first) for the row at `origin`.
+    pub(crate) fn select(
+        &self,
+        origin: &[f32],
+        near: &[Near],
+        m: usize,
+        at_least: usize,
+    ) -> Result<Vec<usize>> {
+        let index = self.index;
+        let cells: Vec<OnceCell<Vector<'_>>> = near.iter().map(|_| OnceCell::new()).collect();
+        let fetch = |i: usize| -> Result<&Vector<'_>> {
+            if cells[i].get().is_none() {
+                let _ = cells[i].set(self.of(near[i].1)?);
+            }
+            // Candidates are gone through in order.
+            if let Some(next) = cells.get(i + AHEAD).filter(|next| next.get().is_none()) {
+                let _ = next.set(self.coming(near[i + AHEAD].1)?);
+            }
+            cells[i].get().ok_or_else(|| Error::new(crate::Code::Internal, "a fetched vector is gone"))
+        };
+        // Nearness under the inner product does not say who lies between whom; straight distance does.
+        let straight = index.config.metric == Metric::Dot;
+        let mut own: Vec<f32> = near.iter().map(|&(rank, _)| rank).collect();
+        if straight {
+            for (i, own) in own.iter_mut().enumerate() {
+                *own = index.kernels.l2_squared(origin, fetch(i)?);
+            }
+        }
+        select(near.len(), m, at_least, &|i| own[i], &mut |i, j| {
+            let (a, b) = (fetch(i)?, fetch(j)?);
+            Ok(if straight { index.kernels.l2_squared(a, b) } else { index.rank(a, b) })
+        })
+    }
+}
