@@ -23,18 +23,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use view::View;
 
 /// Between two looks at whether RocksDB has caught up.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How long writing waits for compaction that had no room.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A [`Kv`] in a RocksDB directory, one column family per [`Space`], with [`Space::fold`] as merge operator.
 ///
 /// RocksDB's own log is off: the journal above is the commit point. `apply` reaches memory, and disk when
 /// memtables are full; `sync` flushes every column family in one atomic step. What a crash leaves is a prefix
 /// of the applied batches. Closing syncs. A failed write, or failed work of RocksDB's own threads, poisons
-/// writing; reading goes on. One batch needs its size twice in memory beyond the budget while it is applied.
+/// writing; reading goes on. Only compaction may find no room and writing goes on, until there are too many tables. One batch needs its size twice in memory beyond the budget while it is applied.
 pub struct RocksKv {
     // Stopped before the database goes.
     folder: Folder,
@@ -129,18 +131,25 @@ impl RocksKv {
     }
 
     /// Folds every delta and drops every removed entry, in all spaces. Takes as long as writing all data anew.
-    /// `READ_ONLY` on a read-only store.
+    /// `READ_ONLY` on a read-only store; `STORAGE_FULL` where there is no room for it, which loses nothing.
     pub fn compact(&self) -> Result<()> {
         if self.overlay.is_some() {
             let said = "the database was opened read-only and cannot be compacted";
             return Err(Error::new(Code::ReadOnly, said));
         }
+        let cramped = self.faults.cramped();
         self.write(|| {
             for space in Space::ALL {
                 self.db.compact_range_cf(self.family(space)?, None::<&[u8]>, None::<&[u8]>);
             }
             self.background()
-        })
+        })?;
+        if self.faults.cramped() > cramped { Err(self.no_room("to be compacted")) } else { Ok(()) }
+    }
+
+    fn no_room(&self, what: &str) -> Error {
+        let said = format!("the RocksDB store in {} has no room left {what}", self.dir.display());
+        Error::new(Code::StorageFull, format!("{said}: free some space on its disk"))
     }
 
     /// Whether RocksDB's own threads flush or compact just now, or will.
@@ -182,16 +191,14 @@ impl RocksKv {
         faults::translated(&self.dir, status)
     }
 
-    /// The failure of RocksDB's own threads, if any.
+    /// The failure of RocksDB's own threads that ended writing, if any.
     fn background(&self) -> Result<()> {
         let count = self.db.property_int_value(properties::BACKGROUND_ERRORS);
-        if count.map_err(|error| self.failure(&error))?.is_none_or(|count| count == 0) {
+        let count = count.map_err(|error| self.failure(&error))?.unwrap_or(0);
+        if count == 0 {
             return Ok(());
         }
-        // It is counted just before it is told.
-        let said = self.faults.first_within(Duration::from_millis(500));
-        let said = said.as_deref().unwrap_or("IO error: a background flush or compaction failed");
-        Err(faults::described(&self.dir, said))
+        self.faults.fatal(count).map_or(Ok(()), |said| Err(faults::described(&self.dir, &said)))
     }
 
     /// Runs a write under the writer's lock; its failure is the last thing written.
@@ -211,20 +218,29 @@ impl RocksKv {
     }
 
     /// Waits while compaction is so far behind that reads would suffer, or the memtables cannot take more.
+    /// `STORAGE_FULL` where compaction found no room, and gets nowhere for [`PATIENCE`].
     fn pace(&self) -> Result<()> {
         let number = |value: std::result::Result<Option<u64>, rocksdb::Error>| {
             value.map(Option::unwrap_or_default).map_err(|error| self.failure(&error))
         };
-        let runs = properties::num_files_at_level(0);
+        let name = properties::num_files_at_level(0);
+        let (mut fewest, mut since) = (u64::MAX, Instant::now());
         loop {
             self.background()?;
-            let mut late = number(self.db.property_int_value(properties::IS_WRITE_STOPPED))? > 0;
+            let stopped = number(self.db.property_int_value(properties::IS_WRITE_STOPPED))? > 0;
+            let mut late = 0;
             for space in Space::ALL {
-                let family = self.family(space)?;
-                late |= number(self.db.property_int_value_cf(family, &runs))? > options::MOST_RUNS;
+                let runs = number(self.db.property_int_value_cf(self.family(space)?, &name))?;
+                late += runs.saturating_sub(options::MOST_RUNS);
             }
-            if !late {
+            if !stopped && late == 0 {
                 return Ok(());
+            }
+            if late < fewest {
+                (fewest, since) = (late, Instant::now());
+            }
+            if self.faults.cramped() > 0 && since.elapsed() > PATIENCE {
+                return Err(self.no_room("to join its tables"));
             }
             std::thread::sleep(PAUSE);
         }
