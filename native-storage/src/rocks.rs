@@ -21,7 +21,7 @@ use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, WriteBatch, WriteOption
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use view::View;
@@ -52,6 +52,8 @@ pub struct RocksKv {
     durable: AtomicU64,
     loading: Mutex<()>,
     loaded: AtomicU64,
+    /// Whether compaction is put off, to leave what little room there is to the writes that must have it.
+    held_back: AtomicBool,
 }
 
 /// Bytes that a store has written to disk since it was opened.
@@ -96,7 +98,11 @@ impl RocksKv {
         may_begin: bool,
     ) -> Result<RocksKv> {
         let faults = Arc::new(Faults::default());
-        let setup = Setup::new(cache_bytes, policy, &faults);
+        let mut setup = Setup::new(cache_bytes, policy, &faults);
+        let held_back = !read_only && !has_room(dir);
+        if held_back {
+            setup.hold_back();
+        }
         let stored = stored_spaces(dir, &setup)?;
         if stored.is_none() && !may_begin {
             let said = format!("{} holds no RocksDB store; restore it from a copy", dir.display());
@@ -127,6 +133,7 @@ impl RocksKv {
             durable: AtomicU64::new(0),
             loading: Mutex::default(),
             loaded: AtomicU64::new(0),
+            held_back: held_back.into(),
         })
     }
 
@@ -236,6 +243,7 @@ impl RocksKv {
             if !stopped && late == 0 {
                 return Ok(());
             }
+            self.compact_again()?;
             if late < fewest {
                 (fewest, since) = (late, Instant::now());
             }
@@ -244,6 +252,17 @@ impl RocksKv {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Ends the putting off of compaction, if it was.
+    fn compact_again(&self) -> Result<()> {
+        if self.held_back.swap(false, Ordering::Relaxed) {
+            for space in Space::ALL {
+                let set = self.db.set_options_cf(self.family(space)?, &[("disable_auto_compactions", "false")]);
+                set.map_err(|error| self.failure(&error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Flushes every memtable; the caller holds the writer's lock.
@@ -260,6 +279,9 @@ impl RocksKv {
                 .map_err(|error| self.failure(&error))?;
             self.background()?;
             witness::write(&self.dir, at)?;
+            if self.held_back.load(Ordering::Relaxed) && has_room(&self.dir) {
+                self.compact_again()?;
+            }
         }
         self.durable.store(upto, Ordering::Release);
         Ok(())
@@ -316,6 +338,14 @@ impl RocksKv {
     fn next_seq(&self) -> Seq {
         self.seq.fetch_add(1, Ordering::AcqRel) + 1
     }
+}
+
+/// Whether the disk of `dir` has room for all its tables once more, which the largest compaction takes.
+fn has_room(dir: &Path) -> bool {
+    let Ok(files) = fs::read_dir(dir) else { return true };
+    let tables = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "sst"));
+    let size: u64 = tables.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+    fs4::available_space(dir).map_or(true, |room| room >= size)
 }
 
 /// The spaces of the store in `dir`; `None` where there is none.
