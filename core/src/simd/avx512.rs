@@ -211,17 +211,25 @@ fn fold_u4<const N: usize>(
         step(acc, _mm512_and_si512(_mm512_srli_epi16::<4>(row), half), high)
     };
     let width = low.len();
+    assert!(rows.len() >= N * width);
     let (low, low_tail) = low.as_chunks::<64>();
     let (high, high_tail) = high.as_chunks::<64>();
     let mut acc = [_mm512_setzero_si512(); N];
-    for (acc, row) in acc.iter_mut().zip(rows.chunks_exact(width)) {
-        let (row, row_tail) = row.as_chunks::<64>();
-        for (row, (low, high)) in row.iter().zip(low.iter().zip(high)) {
-            _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(ahead).cast());
-            *acc = both(*acc, load_u8(row), load_i8(low), load_i8(high));
+    // Nothing in the inner loop can fail, so that it is unrolled and the accumulators stay in registers.
+    for (at, (low, high)) in low.iter().zip(high).enumerate() {
+        let (low, high) = (load_i8(low), load_i8(high));
+        for (i, acc) in acc.iter_mut().enumerate() {
+            let from = rows.as_ptr().wrapping_add(i * width + 64 * at);
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(ahead).cast());
+            // SAFETY: there are N rows, and each has these 64 bytes: `low` has as many numbers as a row has bytes.
+            let row = unsafe { _mm512_loadu_si512(from.cast()) };
+            *acc = both(*acc, row, low, high);
         }
-        if !row_tail.is_empty() {
-            *acc = both(*acc, load_u8_tail(row_tail), load_i8_tail(low_tail), load_i8_tail(high_tail));
+    }
+    if !low_tail.is_empty() {
+        let (rest, low, high) = (width - low_tail.len(), load_i8_tail(low_tail), load_i8_tail(high_tail));
+        for (acc, row) in acc.iter_mut().zip(rows.chunks_exact(width)) {
+            *acc = both(*acc, load_u8_tail(&row[rest..]), low, high);
         }
     }
     acc
