@@ -24,20 +24,22 @@ use rocksdb::{
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use view::View;
 
 /// Between two looks at whether RocksDB has caught up.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How long writing waits for compaction that had no room.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A [`Kv`] in a RocksDB directory, one column family per [`Space`], with [`Space::fold`] as merge operator.
 ///
 /// RocksDB's own log is off: the journal above is the commit point. `apply` reaches memory, and disk when
 /// memtables are full; `sync` flushes every column family in one atomic step. What a crash leaves is a prefix
 /// of the applied batches. Closing syncs. A failed write, or failed work of RocksDB's own threads, poisons
-/// writing; reading goes on. One batch needs its size twice in memory beyond the budget while it is applied.
+/// writing; reading goes on. Only compaction may find no room and writing goes on, until there are too many tables. One batch needs its size twice in memory beyond the budget while it is applied.
 pub struct RocksKv {
     // Stopped before the database goes.
     folder: Folder,
@@ -53,6 +55,8 @@ pub struct RocksKv {
     durable: AtomicU64,
     loading: Mutex<()>,
     loaded: AtomicU64,
+    /// Whether compaction is put off, to leave what little room there is to the writes that must have it.
+    held_back: AtomicBool,
 }
 
 /// Bytes that a store has written to disk since it was opened.
@@ -97,7 +101,11 @@ impl RocksKv {
         may_begin: bool,
     ) -> Result<RocksKv> {
         let faults = Arc::new(Faults::default());
-        let setup = Setup::new(cache_bytes, policy, &faults);
+        let mut setup = Setup::new(cache_bytes, policy, &faults);
+        let held_back = !read_only && !has_room(dir);
+        if held_back {
+            setup.hold_back();
+        }
         let stored = stored_spaces(dir, &setup)?;
         if stored.is_none() && !may_begin {
             let said = format!("{} holds no RocksDB store; restore it from a copy", dir.display());
@@ -137,16 +145,18 @@ impl RocksKv {
             durable: AtomicU64::new(0),
             loading: Mutex::default(),
             loaded: AtomicU64::new(0),
+            held_back: held_back.into(),
         })
     }
 
     /// Folds every delta and drops every removed entry, in all spaces. Takes as long as writing all data anew.
-    /// `READ_ONLY` on a read-only store.
+    /// `READ_ONLY` on a read-only store; `STORAGE_FULL` where there is no room for it, which loses nothing.
     pub fn compact(&self) -> Result<()> {
         if self.overlay.is_some() {
             let said = "the database was opened read-only and cannot be compacted";
             return Err(Error::new(Code::ReadOnly, said));
         }
+        let cramped = self.faults.cramped();
         self.write(|| {
             // Also what lies lowest: an earlier compaction may have had to keep it for a view.
             let mut options = CompactOptions::default();
@@ -156,7 +166,13 @@ impl RocksKv {
                 self.db.compact_range_cf_opt(self.family(space)?, all, all, &options);
             }
             self.background()
-        })
+        })?;
+        if self.faults.cramped() > cramped { Err(self.no_room("to be compacted")) } else { Ok(()) }
+    }
+
+    fn no_room(&self, what: &str) -> Error {
+        let said = format!("the RocksDB store in {} has no room left {what}", self.dir.display());
+        Error::new(Code::StorageFull, format!("{said}: free some space on its disk"))
     }
 
     /// Whether RocksDB's own threads flush or compact just now, or will.
@@ -198,16 +214,14 @@ impl RocksKv {
         faults::translated(&self.dir, status)
     }
 
-    /// The failure of RocksDB's own threads, if any.
+    /// The failure of RocksDB's own threads that ended writing, if any.
     fn background(&self) -> Result<()> {
         let count = self.db.property_int_value(properties::BACKGROUND_ERRORS);
-        if count.map_err(|error| self.failure(&error))?.is_none_or(|count| count == 0) {
+        let count = count.map_err(|error| self.failure(&error))?.unwrap_or(0);
+        if count == 0 {
             return Ok(());
         }
-        // It is counted just before it is told.
-        let said = self.faults.first_within(Duration::from_millis(500));
-        let said = said.as_deref().unwrap_or("IO error: a background flush or compaction failed");
-        Err(faults::described(&self.dir, said))
+        self.faults.fatal(count).map_or(Ok(()), |said| Err(faults::described(&self.dir, &said)))
     }
 
     /// Runs a write under the writer's lock; its failure is the last thing written.
@@ -227,23 +241,44 @@ impl RocksKv {
     }
 
     /// Waits while compaction is so far behind that reads would suffer, or the memtables cannot take more.
+    /// `STORAGE_FULL` where compaction found no room, and gets nowhere for [`PATIENCE`].
     fn pace(&self) -> Result<()> {
         let number = |value: std::result::Result<Option<u64>, rocksdb::Error>| {
             value.map(Option::unwrap_or_default).map_err(|error| self.failure(&error))
         };
-        let runs = properties::num_files_at_level(0);
+        let name = properties::num_files_at_level(0);
+        let (mut fewest, mut since) = (u64::MAX, Instant::now());
         loop {
             self.background()?;
-            let mut late = number(self.db.property_int_value(properties::IS_WRITE_STOPPED))? > 0;
+            let stopped = number(self.db.property_int_value(properties::IS_WRITE_STOPPED))? > 0;
+            let mut late = 0;
             for space in Space::ALL {
-                let family = self.family(space)?;
-                late |= number(self.db.property_int_value_cf(family, &runs))? > options::MOST_RUNS;
+                let runs = number(self.db.property_int_value_cf(self.family(space)?, &name))?;
+                late += runs.saturating_sub(options::MOST_RUNS);
             }
-            if !late {
+            if !stopped && late == 0 {
                 return Ok(());
+            }
+            self.compact_again()?;
+            if late < fewest {
+                (fewest, since) = (late, Instant::now());
+            }
+            if self.faults.cramped() > 0 && since.elapsed() > PATIENCE {
+                return Err(self.no_room("to join its tables"));
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Ends the putting off of compaction, if it was.
+    fn compact_again(&self) -> Result<()> {
+        if self.held_back.swap(false, Ordering::Relaxed) {
+            for space in Space::ALL {
+                let set = self.db.set_options_cf(self.family(space)?, &[("disable_auto_compactions", "false")]);
+                set.map_err(|error| self.failure(&error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Flushes every memtable; the caller holds the writer's lock.
@@ -260,6 +295,9 @@ impl RocksKv {
                 .map_err(|error| self.failure(&error))?;
             self.background()?;
             witness::write(&self.dir, at)?;
+            if self.held_back.load(Ordering::Relaxed) && has_room(&self.dir) {
+                self.compact_again()?;
+            }
         }
         self.durable.store(upto, Ordering::Release);
         Ok(())
@@ -316,6 +354,14 @@ impl RocksKv {
     fn next_seq(&self) -> Seq {
         self.seq.fetch_add(1, Ordering::AcqRel) + 1
     }
+}
+
+/// Whether the disk of `dir` has room for all its tables once more, which the largest compaction takes.
+fn has_room(dir: &Path) -> bool {
+    let Ok(files) = fs::read_dir(dir) else { return true };
+    let tables = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "sst"));
+    let size: u64 = tables.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+    fs4::available_space(dir).map_or(true, |room| room >= size)
 }
 
 /// The spaces of the store in `dir`; `None` where there is none.

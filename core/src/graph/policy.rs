@@ -74,8 +74,8 @@ pub(crate) struct Mix {
 }
 
 /// Deltas that reads must have met, per list of the store, before folding them all is worth it: a delta met costs a read
-/// two microseconds, folding a list one.
-const FOLD_AFTER: f64 = 0.5;
+/// two microseconds, folding a list one, which is half as dear as no search waits for it.
+const FOLD_AFTER: f64 = 0.25;
 
 /// Writes after which older ones count half.
 const WINDOW: u64 = 1 << 16;
@@ -281,7 +281,7 @@ mod tests {
         let mix = Mix::default();
         assert!(!mix.note_reads(1_000_000), "no deltas, nothing to fold");
         mix.note_deltas(500, 1_000);
-        assert!(!mix.note_reads(999));
+        assert!(!mix.note_reads(499));
         assert!(mix.note_reads(1));
         assert!(!mix.note_reads(1_000_000), "not again before there are new deltas");
         let mut state = PolicyState::new(LinkPolicy::Adaptive);
@@ -292,7 +292,7 @@ mod tests {
         state.catch_up(&mix);
         assert_eq!(state.pending(3), 1);
         mix.note_deltas(2_000, 1_000);
-        assert!(!mix.note_reads(249));
+        assert!(!mix.note_reads(124));
         assert!(mix.note_reads(1));
     }
 

@@ -14,7 +14,7 @@ use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
 use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
-use crate::{Code, Config, Error, Options, Result, Slot};
+use crate::{Code, Config, Error, Options, Result, Slot, VectorStorage};
 use arc_swap::ArcSwap;
 use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +29,7 @@ impl Index {
     pub fn open(stores: Stores, config: Config, options: Options) -> Result<Index> {
         config.validate()?;
         options.validate()?;
-        let budget = Budget::new(&options);
+        let budget = Budget::new(&options, config.vector_storage);
         let stored = Meta::read(&*stores.kv.view()?)?;
         let vectors =
             VectorFile::open(stores.vectors, config.dim, config.vector_storage, budget.vectors, stored.next)?;
@@ -131,7 +131,8 @@ impl Index {
     }
 }
 
-/// How one byte budget is shared out; the host gives the store's own cache an eighth.
+/// How one byte budget is shared out; the host gives the store's own cache an eighth. What vectors cannot use, as they
+/// are mapped or held to fewer pages, goes to adjacency.
 struct Budget {
     adjacency: u64,
     vectors: u64,
@@ -142,13 +143,17 @@ struct Budget {
 }
 
 impl Budget {
-    fn new(options: &Options) -> Budget {
-        let vectors = options.cache_bytes / 8 * 5;
+    fn new(options: &Options, kind: VectorStorage) -> Budget {
+        let share = options.cache_bytes / 8 * 5;
         let pages = options.paged_max_cached_pages.map_or(u64::MAX, |pages| u64::from(pages) * 4096);
+        let (vectors, sketches) = match kind {
+            VectorStorage::Paged => (share.min(pages), share.min(pages) / 5),
+            VectorStorage::Flat => (share / 5, share / 5),
+        };
         Budget {
-            adjacency: options.cache_bytes / 4,
-            vectors: vectors.min(pages),
-            sketches: vectors.min(pages) / 5,
+            adjacency: options.cache_bytes / 4 + (share - vectors),
+            vectors,
+            sketches,
             pending: (options.cache_bytes / 4).clamp(4 << 20, 64 << 20),
         }
     }

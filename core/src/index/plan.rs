@@ -31,7 +31,7 @@ pub(crate) const SCANNED: f64 = 0.35;
 /// The same where rows have sketches.
 pub(crate) const SKETCHED: f64 = 0.05;
 /// The same where all rows of a block are, wanted or not.
-pub(crate) const WHOLE: f64 = 0.018;
+pub(crate) const WHOLE: f64 = 0.014;
 /// A list read for a bridge.
 const LIST: f64 = 2.0;
 /// A walk that keeps to the matches, and one that drops others, against one without a filter.

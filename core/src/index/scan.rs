@@ -17,8 +17,6 @@ const ALL: usize = 4;
 const SPARSE: u64 = 64;
 /// Rows that may be near enough, before those that are not are dropped.
 const KEPT: usize = 4096;
-/// Rows of which is asked at once whether one is near enough.
-const GROUP: usize = 16;
 
 /// The smallest keys so far.
 struct Nearest {
@@ -91,6 +89,18 @@ impl Near {
     }
 }
 
+/// A bit for each of the `ranks` beyond `limit`. Without a branch, so that several are compared at once.
+fn farther(ranks: &[f32; 64], limit: f32) -> u64 {
+    let mut far = [0u8; 64];
+    for (far, &rank) in far.iter_mut().zip(ranks) {
+        *far = u8::from(rank > limit);
+    }
+    far.as_chunks::<8>().0.iter().rev().fold(0, |bits, &eight| {
+        // Brings the lowest bit of each byte to its place in the highest byte.
+        bits << 8 | u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    })
+}
+
 /// A scan under way.
 struct Scan<'a> {
     index: &'a Index,
@@ -119,7 +129,10 @@ impl Scan<'_> {
     /// Looks at some rows of one block by their sketches. Answers whether it could.
     fn see(&mut self, rows: &[Slot]) -> bool {
         let near = &mut self.near;
-        self.sketched.each(rows, &mut |slot, least, most| near.see(slot, least, most))
+        self.sketched.each(rows, near.limit, &mut |slot, least, most| {
+            near.see(slot, least, most);
+            near.limit
+        })
     }
 
     /// Looks at some rows of one block.
@@ -152,19 +165,19 @@ impl Scan<'_> {
         if !self.sketched.all(block, &mut self.bounds) {
             return Ok(false);
         }
+        self.sketched.soon(block + 1);
         self.check(count)?;
-        for (group, least) in self.bounds.least.chunks_exact(GROUP).enumerate() {
-            let limit = self.near.limit;
-            // Without a branch, so that several are compared at once.
-            if least.iter().fold(true, |far, &least| far & (least > limit)) {
-                continue;
-            }
-            for at in group * GROUP..(group + 1) * GROUP {
-                if words.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1) {
-                    self.near.see(block * BLOCK + at as u32, self.bounds.least[at], self.bounds.most[at]);
-                }
+        let (limit, bounds) = (self.near.limit, &mut *self.bounds);
+        bounds.close.clear();
+        for ((first, least), word) in (0..).step_by(64).zip(bounds.least.as_chunks::<64>().0).zip(words) {
+            let mut left = word & !farther(least, limit);
+            while left != 0 {
+                bounds.close.push((first + left.trailing_zeros()) as u8);
+                left &= left - 1;
             }
         }
+        let near = &mut self.near;
+        self.sketched.close(block, bounds, &mut |slot, least, most| near.see(slot, least, most));
         Ok(true)
     }
 
@@ -255,5 +268,23 @@ impl Index {
         }
         let took = self.sketches.make(&missing, Some(&vectors));
         self.vectors.lend(took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::farther;
+
+    #[test]
+    fn each_rank_beyond_the_limit_has_its_bit() {
+        let mut ranks = [1.0; 64];
+        assert_eq!(farther(&ranks, 1.0), 0);
+        assert_eq!(farther(&ranks, 0.5), u64::MAX);
+        for at in 0..64 {
+            ranks[at] = 2.0;
+            assert_eq!(farther(&ranks, 1.0), 1 << at);
+            ranks[at] = f32::NAN;
+        }
+        assert_eq!(farther(&ranks, f32::NEG_INFINITY), 0);
     }
 }

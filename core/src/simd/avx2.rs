@@ -4,13 +4,13 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernels, each, padded};
+use super::{Halves, Kernels, each, padded};
 
 static KERNELS: Kernels =
-    Kernels { name: "avx2", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
+    Kernels { name: "avx2", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
 
 static KERNELS_VNNI: Kernels =
-    Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u8: dots_u8_vnni, ..KERNELS };
+    Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u4: dots_u4_vnni, ..KERNELS };
 
 pub(super) fn detect() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(&KERNELS)
@@ -49,6 +49,13 @@ fn load_u8(from: &[u8; 16]) -> __m128i {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn load_u8_wide(from: &[u8; 32]) -> __m256i {
+    // SAFETY: the reference covers the 32 bytes read, and this load needs no alignment.
+    unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn load_i8_wide(from: &[i8; 32]) -> __m256i {
     // SAFETY: the reference covers the 32 bytes read, and this load needs no alignment.
     unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
 }
@@ -182,21 +189,50 @@ fn dot_u8_vnni(a: &[u8], b: &[u8]) -> u32 {
 
 /// Prefetches the first lines of `data`; the hardware follows with the rest.
 #[inline]
-pub(super) fn prefetch(data: &[f32]) {
-    const LINE: usize = 16;
+pub(super) fn prefetch<T>(data: &[T]) {
     const LINES: usize = 8;
-    for piece in data.chunks(LINE).take(LINES) {
+    let line = (64 / size_of::<T>().max(1)).max(1);
+    for piece in data.chunks(line).take(LINES) {
         // SAFETY: SSE is part of every x86-64 processor, and a prefetch of any address has no effect but timing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(piece.as_ptr().cast()) };
     }
 }
 
+/// Runs `step` over the halves of a row, 32 bytes at a time, into two accumulators, and adds those up.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
-fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
-    each(code, codes, sums, |a, b| dot_u8(a, b))
+fn fold_u4([low, high]: Halves<'_>, row: &[u8], step: impl Fn(__m256i, __m256i, __m256i) -> __m256i) -> i32 {
+    let half = _mm256_set1_epi8(15);
+    let halves = |row| (_mm256_and_si256(row, half), _mm256_and_si256(_mm256_srli_epi16::<4>(row), half));
+    let (row, row_tail) = row.as_chunks::<32>();
+    let (low, low_tail) = low.as_chunks::<32>();
+    let (high, high_tail) = high.as_chunks::<32>();
+    let mut acc = [_mm256_setzero_si256(); 2];
+    for (row, (low, high)) in row.iter().zip(low.iter().zip(high)) {
+        let (a, b) = halves(load_u8_wide(row));
+        acc[0] = step(acc[0], a, load_i8_wide(low));
+        acc[1] = step(acc[1], b, load_i8_wide(high));
+    }
+    if !row_tail.is_empty() {
+        let (a, b) = halves(load_u8_wide(&padded(row_tail)));
+        acc[0] = step(acc[0], a, load_i8_wide(&padded(low_tail)));
+        acc[1] = step(acc[1], b, load_i8_wide(&padded(high_tail)));
+    }
+    horizontal_sum_u32(_mm256_add_epi32(acc[0], acc[1])).cast_signed()
+}
+
+/// Products of half bytes are too small to saturate in pairs.
+#[target_feature(enable = "avx2,fma")]
+fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
+    let one = _mm256_set1_epi16(1);
+    each(code, rows, sums, |code, row| {
+        fold_u4(code, row, |acc, a, b| {
+            _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), one))
+        })
+    })
 }
 
 #[target_feature(enable = "avx2,fma,avxvnni")]
-fn dots_u8_vnni(code: &[u8], codes: &[u8], sums: &mut [u32]) {
-    each(code, codes, sums, |a, b| dot_u8_vnni(a, b))
+fn dots_u4_vnni(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
+    each(code, rows, sums, |code, row| fold_u4(code, row, |acc, a, b| _mm256_dpbusd_avx_epi32(acc, a, b)))
 }

@@ -4,13 +4,13 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernels, each};
+use super::{Halves, Kernels, each};
 
 static KERNELS: Kernels =
-    Kernels { name: "avx512", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
+    Kernels { name: "avx512", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
 
 static KERNELS_VNNI: Kernels =
-    Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u8: dots_u8_vnni, ..KERNELS };
+    Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u4: dots_u4_vnni, ..KERNELS };
 
 pub(super) fn detect() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(&KERNELS)
@@ -156,48 +156,120 @@ fn dot_u8_vnni(a: &[u8], b: &[u8]) -> u32 {
     _mm512_reduce_add_epi32(_mm512_sub_epi32(shifted, excess)).cast_unsigned()
 }
 
-#[target_feature(enable = "avx512f,avx512bw")]
-fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
-    each(code, codes, sums, |a, b| dot_u8(a, b))
-}
-
-/// The sums of the lanes of each.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn four_sums(sums: [__m512i; 4]) -> __m128i {
-    let quarter = |v: __m512i| {
-        let half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v));
-        _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
-    };
-    let [a, b, c, d] = sums.map(quarter);
-    _mm_hadd_epi32(_mm_hadd_epi32(a, b), _mm_hadd_epi32(c, d))
+fn load_i8(from: &[i8; 64]) -> __m512i {
+    // SAFETY: the reference covers the 64 bytes read, and this load needs no alignment.
+    unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
 }
 
-/// Four codes at a time; what the signed side lacks is the same for all of them.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn dots_u8_vnni(code: &[u8], codes: &[u8], sums: &mut [u32]) {
-    let flip = _mm512_set1_epi8(i8::MIN);
-    let (full, tail) = code.as_chunks::<64>();
-    let total = code.iter().fold(0u32, |sum, &byte| sum.wrapping_add(u32::from(byte)));
-    let excess = _mm_set1_epi32(total.wrapping_mul(128).cast_signed());
-    let step = |sum, code, other| _mm512_dpbusd_epi32(sum, code, _mm512_xor_si512(other, flip));
-    let (fours, rest) = sums.as_chunks_mut::<4>();
-    let groups = codes.chunks_exact(4 * code.len());
-    let others = groups.remainder();
-    for (four, group) in fours.iter_mut().zip(groups) {
-        let mut acc = [_mm512_setzero_si512(); 4];
-        for (acc, other) in acc.iter_mut().zip(group.chunks_exact(code.len())) {
-            let (other, other_tail) = other.as_chunks::<64>();
-            for (a, b) in full.iter().zip(other) {
-                *acc = step(*acc, load_u8(a), load_u8(b));
-            }
-            if !tail.is_empty() {
-                *acc = step(*acc, load_u8_tail(tail), load_u8_tail(other_tail));
-            }
-        }
-        let sums = _mm_add_epi32(four_sums(acc), excess);
-        // SAFETY: the reference covers the 16 bytes written, and this store needs no alignment.
-        unsafe { _mm_storeu_si128(four.as_mut_ptr().cast(), sums) }
+/// The first 64 numbers of `from`, with zeros for those it does not have.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn load_i8_tail(from: &[i8]) -> __m512i {
+    let present = ((1u128 << from.len().min(64)) - 1) as __mmask64;
+    // SAFETY: the mask selects only bytes below `from.len()`, and a masked load touches no other memory.
+    unsafe { _mm512_maskz_loadu_epi8(present, from.as_ptr()) }
+}
+
+/// Bytes between what is measured and what is asked for from memory.
+const AHEAD: usize = 1024;
+
+/// The sums of the lanes of each: neighbours are added until one lane of each is left.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn sixteen_sums(mut sums: [__m512i; 16]) -> __m512i {
+    for i in 0..8 {
+        let (a, b) = (sums[2 * i], sums[2 * i + 1]);
+        sums[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     }
-    each(code, others, rest, |a, b| dot_u8_vnni(a, b));
+    for i in 0..4 {
+        let (a, b) = (sums[2 * i], sums[2 * i + 1]);
+        sums[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    }
+    // Now each quarter has a part of the same four sums.
+    let quarters = |a, b| {
+        let even = _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b);
+        _mm512_add_epi32(even, _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b))
+    };
+    quarters(quarters(sums[0], sums[1]), quarters(sums[2], sums[3]))
+}
+
+/// Runs `step` over the halves of several rows, 64 bytes at a time, into an accumulator for each. Asks for what lies
+/// `ahead` of them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn fold_u4<const N: usize>(
+    [low, high]: Halves<'_>,
+    rows: &[u8],
+    ahead: usize,
+    step: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
+) -> [__m512i; N] {
+    let half = _mm512_set1_epi8(15);
+    let both = |acc, row, low, high| {
+        let acc = step(acc, _mm512_and_si512(row, half), low);
+        step(acc, _mm512_and_si512(_mm512_srli_epi16::<4>(row), half), high)
+    };
+    let width = low.len();
+    assert!(rows.len() >= N * width);
+    let (low, low_tail) = low.as_chunks::<64>();
+    let (high, high_tail) = high.as_chunks::<64>();
+    let mut acc = [_mm512_setzero_si512(); N];
+    // Nothing in the inner loop can fail, so that it is unrolled and the accumulators stay in registers.
+    for (at, (low, high)) in low.iter().zip(high).enumerate() {
+        let (low, high) = (load_i8(low), load_i8(high));
+        for (i, acc) in acc.iter_mut().enumerate() {
+            let from = rows.as_ptr().wrapping_add(i * width + 64 * at);
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(ahead).cast());
+            // SAFETY: there are N rows, and each has these 64 bytes: `low` has as many numbers as a row has bytes.
+            let row = unsafe { _mm512_loadu_si512(from.cast()) };
+            *acc = both(*acc, row, low, high);
+        }
+    }
+    if !low_tail.is_empty() {
+        let (rest, low, high) = (width - low_tail.len(), load_i8_tail(low_tail), load_i8_tail(high_tail));
+        for (acc, row) in acc.iter_mut().zip(rows.chunks_exact(width)) {
+            *acc = both(*acc, load_u8_tail(&row[rest..]), low, high);
+        }
+    }
+    acc
+}
+
+/// Sixteen rows at a time.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn by_sixteens(
+    code: Halves<'_>,
+    rows: &[u8],
+    sums: &mut [i32],
+    step: impl Fn(__m512i, __m512i, __m512i) -> __m512i,
+) {
+    let group = 16 * code[0].len();
+    let (groups, rest) = sums.as_chunks_mut::<16>();
+    let others = &rows[groups.len() * group..];
+    for (at, sums) in groups.iter_mut().enumerate() {
+        let rows = &rows[at * group..];
+        let ahead = if rows.len() >= group + AHEAD { AHEAD } else { 0 };
+        let found = sixteen_sums(fold_u4(code, &rows[..group], ahead, &step));
+        // SAFETY: the reference covers the 64 bytes written, and this store needs no alignment.
+        unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), found) }
+    }
+    each(code, others, rest, |code, row| {
+        let [sum] = fold_u4(code, row, 0, &step);
+        _mm512_reduce_add_epi32(sum)
+    });
+}
+
+/// Products of half bytes are too small to saturate in pairs.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
+    let one = _mm512_set1_epi16(1);
+    by_sixteens(code, rows, sums, |acc, a, b| {
+        _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), one))
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dots_u4_vnni(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
+    by_sixteens(code, rows, sums, |acc, a, b| _mm512_dpbusd_epi32(acc, a, b));
 }

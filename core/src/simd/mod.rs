@@ -21,12 +21,15 @@ use std::sync::OnceLock;
 
 /// Asks the processor to bring `data` near, ahead of its use. A hint: it changes no result.
 #[inline]
-pub fn prefetch(data: &[f32]) {
+pub fn prefetch<T>(data: &[T]) {
     #[cfg(target_arch = "x86_64")]
     avx2::prefetch(data);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = data;
 }
+
+/// What the lower and the upper halves of a row's bytes are multiplied with, as many numbers of each.
+type Halves<'a> = [&'a [i8]; 2];
 
 /// The kernels of one instruction set.
 ///
@@ -42,7 +45,7 @@ pub struct Kernels {
     dot: unsafe fn(&[f32], &[f32]) -> f32,
     dot_and_norms: unsafe fn(&[f32], &[f32]) -> [f32; 3],
     dot_u8: unsafe fn(&[u8], &[u8]) -> u32,
-    dots_u8: unsafe fn(&[u8], &[u8], &mut [u32]),
+    dots_u4: unsafe fn(Halves<'_>, &[u8], &mut [i32]),
 }
 
 impl Kernels {
@@ -114,19 +117,22 @@ impl Kernels {
         }
     }
 
-    /// [`dot_u8`](Kernels::dot_u8) of `code` with each of the codes of its length in `codes`, one after the other, into
-    /// `sums`. Codes and sums without their other half are left alone. Faster than one by one.
+    /// The exact sum of products of a code with each of `rows`, which lie one after the other, into `sums`. A row has
+    /// two numbers from 0 to 15 to a byte: the lower halves of its bytes are multiplied with `low`, the upper ones with
+    /// `high`, and it has as many bytes as the shorter of the two, up to a million. Rows and sums without their other
+    /// half are left alone.
     #[inline]
-    pub fn dots_u8(&self, code: &[u8], codes: &[u8], sums: &mut [u32]) {
-        if code.is_empty() {
+    pub fn dots_u4(&self, low: &[i8], high: &[i8], rows: &[u8], sums: &mut [i32]) {
+        let (low, high) = common(low, high);
+        if low.is_empty() {
             return sums.fill(0);
         }
-        let count = sums.len().min(codes.len() / code.len());
-        let (codes, sums) = (&codes[..count * code.len()], &mut sums[..count]);
+        let count = sums.len().min(rows.len() / low.len());
+        let (rows, sums) = (&rows[..count * low.len()], &mut sums[..count]);
         #[expect(unsafe_code, reason = "calls through the dispatch table")]
-        // SAFETY: `available` gave this table out after finding its processor features; there is a sum for each code.
+        // SAFETY: `available` gave this table out after finding its processor features.
         unsafe {
-            (self.dots_u8)(code, codes, sums)
+            (self.dots_u4)([low, high], rows, sums)
         }
     }
 }
@@ -160,11 +166,11 @@ fn common<'a, T>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
     (&a[..len], &b[..len])
 }
 
-/// Calls `dot` with `code` and each of `codes`.
+/// Calls `dot` with `code` and each of `rows`.
 #[inline(always)]
-fn each(code: &[u8], codes: &[u8], sums: &mut [u32], dot: impl Fn(&[u8], &[u8]) -> u32) {
-    for (sum, other) in sums.iter_mut().zip(codes.chunks_exact(code.len())) {
-        *sum = dot(code, other);
+fn each(code: Halves<'_>, rows: &[u8], sums: &mut [i32], dot: impl Fn(Halves<'_>, &[u8]) -> i32) {
+    for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(code[0].len())) {
+        *sum = dot(code, row);
     }
 }
 

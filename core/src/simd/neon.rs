@@ -8,13 +8,13 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Kernels, each, padded};
+use super::{Halves, Kernels, each, padded};
 
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "neon", dot_u8_name: "umull", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
+    Kernels { name: "neon", dot_u8_name: "umull", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
 
 static KERNELS_UDOT: Kernels =
-    Kernels { dot_u8_name: "udot", dot_u8: dot_u8_udot, dots_u8: dots_u8_udot, ..KERNELS };
+    Kernels { dot_u8_name: "udot", dot_u8: dot_u8_udot, dots_u4: dots_u4_sdot, ..KERNELS };
 
 pub(super) fn detect_udot() -> Option<&'static Kernels> {
     std::arch::is_aarch64_feature_detected!("dotprod").then_some(&KERNELS_UDOT)
@@ -32,6 +32,13 @@ fn load(from: &[f32; 4]) -> float32x4_t {
 fn load_u8(from: &[u8; 16]) -> uint8x16_t {
     // SAFETY: the reference covers the 16 bytes read, and this load needs no alignment.
     unsafe { vld1q_u8(from.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn load_i8(from: &[i8; 16]) -> int8x16_t {
+    // SAFETY: the reference covers the 16 bytes read, and this load needs no alignment.
+    unsafe { vld1q_s8(from.as_ptr()) }
 }
 
 #[inline]
@@ -138,12 +145,61 @@ fn dot_u8_udot(a: &[u8], b: &[u8]) -> u32 {
     })
 }
 
+/// Runs `step` over the halves of a row, 16 bytes at a time, into two accumulators, and adds those up.
+#[inline]
 #[target_feature(enable = "neon")]
-fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
-    each(code, codes, sums, |a, b| dot_u8(a, b))
+fn fold_u4(
+    [low, high]: Halves<'_>,
+    row: &[u8],
+    step: impl Fn(int32x4_t, int8x16_t, int8x16_t) -> int32x4_t,
+) -> i32 {
+    let halves = |row| {
+        let low = vandq_u8(row, vdupq_n_u8(15));
+        (vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(vshrq_n_u8::<4>(row)))
+    };
+    let (row, row_tail) = row.as_chunks::<16>();
+    let (low, low_tail) = low.as_chunks::<16>();
+    let (high, high_tail) = high.as_chunks::<16>();
+    let mut acc = [vdupq_n_s32(0); 2];
+    for (row, (low, high)) in row.iter().zip(low.iter().zip(high)) {
+        let (a, b) = halves(load_u8(row));
+        acc[0] = step(acc[0], a, load_i8(low));
+        acc[1] = step(acc[1], b, load_i8(high));
+    }
+    if !row_tail.is_empty() {
+        let (a, b) = halves(load_u8(&padded(row_tail)));
+        acc[0] = step(acc[0], a, load_i8(&padded(low_tail)));
+        acc[1] = step(acc[1], b, load_i8(&padded(high_tail)));
+    }
+    vaddvq_s32(vaddq_s32(acc[0], acc[1]))
+}
+
+#[target_feature(enable = "neon")]
+fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
+    each(code, rows, sums, |code, row| {
+        fold_u4(code, row, |acc, a, b| {
+            let low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+            vpadalq_s16(vpadalq_s16(acc, low), vmull_high_s8(a, b))
+        })
+    })
 }
 
 #[target_feature(enable = "neon,dotprod")]
-fn dots_u8_udot(code: &[u8], codes: &[u8], sums: &mut [u32]) {
-    each(code, codes, sums, |a, b| dot_u8_udot(a, b))
+fn dots_u4_sdot(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
+    each(code, rows, sums, |code, row| {
+        fold_u4(code, row, |mut acc, a, b| {
+            // The intrinsic is not stable yet, the instruction is.
+            // SAFETY: the instruction reads and writes the named registers only, and the caller has `dotprod`.
+            unsafe {
+                asm!(
+                    "sdot {acc:v}.4s, {a:v}.16b, {b:v}.16b",
+                    acc = inout(vreg) acc,
+                    a = in(vreg) a,
+                    b = in(vreg) b,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            acc
+        })
+    })
 }

@@ -1,9 +1,9 @@
 //! Portable kernels, shaped so that the compiler can use whatever vectors the build target always has.
 
-use super::{Kernels, each};
+use super::{Halves, Kernels, each};
 
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "scalar", dot_u8_name: "scalar", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
+    Kernels { name: "scalar", dot_u8_name: "scalar", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
 
 /// Independent partial sums: rounding error grows with `len / LANES`, and additions need not wait for each other.
 const LANES: usize = 16;
@@ -48,6 +48,10 @@ fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
     a.iter().zip(b).fold(0u32, |sum, (&a, &b)| sum.wrapping_add(u32::from(a) * u32::from(b)))
 }
 
-fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
-    each(code, codes, sums, dot_u8)
+fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
+    each(code, rows, sums, |[low, high], row| {
+        row.iter().zip(low.iter().zip(high)).fold(0, |sum, (&byte, (&low, &high))| {
+            sum + i32::from(byte & 15) * i32::from(low) + i32::from(byte >> 4) * i32::from(high)
+        })
+    })
 }

@@ -238,27 +238,37 @@ fn codes_are_exact() {
 }
 
 #[test]
-fn many_codes_sum_like_each_alone() {
+fn half_bytes_sum_exactly() {
     let mut random = Random::new();
-    for len in lengths() {
+    let lengths = (0..=200).chain([256, 384, 1_000, 65_535]);
+    for (len, extreme) in lengths.flat_map(|len: usize| [(len, false), (len, true)]) {
         for count in 0..10 {
-            // A surplus that is no whole code, and one sum too many.
-            let codes: Vec<u8> =
-                (0..len * count + len.saturating_sub(1)).map(|_| random.next() as u8).collect();
-            let code: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+            // A surplus that is no whole row, and one sum too many.
+            let byte = |random: &mut Random| if extreme { 255 } else { random.next() as u8 };
+            let rows: Vec<u8> = (0..len * count + len.saturating_sub(1)).map(|_| byte(&mut random)).collect();
+            let sign = |random: &mut Random| if extreme { i8::MIN } else { random.next() as i8 };
+            let low: Vec<i8> = (0..len).map(|_| sign(&mut random)).collect();
+            // The longer half counts only as far as the other.
+            let high: Vec<i8> = (0..len + count).map(|_| sign(&mut random)).collect();
+            let want: Vec<i32> = (0..=count)
+                .map(|at| match rows.get(at * len..(at + 1) * len) {
+                    Some(row) => (0..len)
+                        .map(|i| {
+                            let halves = [i32::from(row[i] % 16), i32::from(row[i] / 16)];
+                            halves[0] * i32::from(low[i]) + halves[1] * i32::from(high[i])
+                        })
+                        .sum(),
+                    None => 7,
+                })
+                .collect();
             for kernels in Kernels::all_available() {
                 let what = label(kernels, &random, len);
-                for placed in 0..=3 {
-                    let codes = Placed::new(&codes, placed, 255);
+                for offset in 0..=3 {
+                    let rows = Placed::new(&rows, offset, 255);
+                    let low = Placed::new(&low, 3 - offset, 127);
                     let mut sums = vec![7; count + 1];
-                    kernels.dots_u8(&code, codes.get(), &mut sums);
-                    for (at, &sum) in sums.iter().enumerate() {
-                        let want = match codes.get().get(at * len..(at + 1) * len) {
-                            Some(other) => kernels.dot_u8(&code, other),
-                            None => 7,
-                        };
-                        assert_eq!(sum, want, "{at} of {count}, {what}");
-                    }
+                    kernels.dots_u4(low.get(), &high, rows.get(), &mut sums);
+                    assert_eq!(sums, want, "{count} rows, offset {offset}, {what}");
                 }
             }
         }
@@ -272,9 +282,6 @@ fn codes_too_long_wrap_alike() {
     for kernels in Kernels::all_available() {
         let what = format!("{} ({})", kernels.name(), kernels.dot_u8_name());
         assert_eq!(kernels.dot_u8(&code, &code), want, "{what}");
-        let mut sums = [0; 4];
-        kernels.dots_u8(&code, &[255; 4 * 70_001], &mut sums);
-        assert_eq!(sums, [want; 4], "{what}");
     }
 }
 

@@ -7,10 +7,10 @@
 
 use std::arch::wasm32::*;
 
-use super::{Kernels, each, padded};
+use super::{Halves, Kernels, each, padded};
 
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "simd128", dot_u8_name: "extmul", l2_squared, dot, dot_and_norms, dot_u8, dots_u8 };
+    Kernels { name: "simd128", dot_u8_name: "extmul", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
 
 #[inline]
 fn load(from: &[f32; 4]) -> v128 {
@@ -20,6 +20,12 @@ fn load(from: &[f32; 4]) -> v128 {
 
 #[inline]
 fn load_u8(from: &[u8; 16]) -> v128 {
+    // SAFETY: the reference covers the 16 bytes read, and this load needs no alignment.
+    unsafe { v128_load(from.as_ptr().cast()) }
+}
+
+#[inline]
+fn load_i8(from: &[i8; 16]) -> v128 {
     // SAFETY: the reference covers the 16 bytes read, and this load needs no alignment.
     unsafe { v128_load(from.as_ptr().cast()) }
 }
@@ -99,6 +105,33 @@ fn dot_u8(a: &[u8], b: &[u8]) -> u32 {
     pairs[0].wrapping_add(pairs[1])
 }
 
-fn dots_u8(code: &[u8], codes: &[u8], sums: &mut [u32]) {
-    each(code, codes, sums, dot_u8)
+#[inline]
+fn dot_u4([low, high]: Halves<'_>, row: &[u8]) -> i32 {
+    let half = u8x16_splat(15);
+    let step = |acc: v128, a, b| {
+        let low = i32x4_extadd_pairwise_i16x8(i16x8_extmul_low_i8x16(a, b));
+        let high = i32x4_extadd_pairwise_i16x8(i16x8_extmul_high_i8x16(a, b));
+        i32x4_add(acc, i32x4_add(low, high))
+    };
+    let (row, row_tail) = row.as_chunks::<16>();
+    let (low, low_tail) = low.as_chunks::<16>();
+    let (high, high_tail) = high.as_chunks::<16>();
+    let mut acc = [i32x4_splat(0); 2];
+    for (row, (low, high)) in row.iter().zip(low.iter().zip(high)) {
+        let row = load_u8(row);
+        acc[0] = step(acc[0], v128_and(row, half), load_i8(low));
+        acc[1] = step(acc[1], u8x16_shr(row, 4), load_i8(high));
+    }
+    if !row_tail.is_empty() {
+        let row = load_u8(&padded(row_tail));
+        acc[0] = step(acc[0], v128_and(row, half), load_i8(&padded(low_tail)));
+        acc[1] = step(acc[1], u8x16_shr(row, 4), load_i8(&padded(high_tail)));
+    }
+    let v = i32x4_add(acc[0], acc[1]);
+    (i32x4_extract_lane::<0>(v) + i32x4_extract_lane::<1>(v))
+        + (i32x4_extract_lane::<2>(v) + i32x4_extract_lane::<3>(v))
+}
+
+fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
+    each(code, rows, sums, dot_u4)
 }

@@ -38,6 +38,11 @@ impl Setup {
         Setup { db, cache, spaces }
     }
 
+    /// Has no compaction begin by itself.
+    pub(super) fn hold_back(&mut self) {
+        self.spaces.iter_mut().for_each(|space| space.set_disable_auto_compactions(true));
+    }
+
     /// The descriptor of a space's column family.
     pub(super) fn descriptor(&self, space: Space) -> ColumnFamilyDescriptor {
         ColumnFamilyDescriptor::new(space.name(), self.spaces[space as usize].clone())

@@ -63,8 +63,8 @@ fn main() {
     println!("{found}");
 }
 
-/// The pool of an insert, which asks it three times per chunk: to search for candidates, to choose neighbours among them,
-/// and to prune lists. How long that took.
+/// The pool of an insert, which asks it once to check the rows and then three times per chunk: to search for candidates,
+/// to choose neighbours among them, and to prune lists. How long that took.
 struct Planning {
     threads: Threads,
     asked: AtomicU64,
@@ -91,12 +91,14 @@ impl Pool for Planning {
     fn for_each(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
         let began = Instant::now();
         self.threads.for_each(n, job);
-        let step = self.asked.fetch_add(1, Relaxed) % 3;
-        self.nanos[step as usize].fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
+        if let Some(asked) = self.asked.fetch_add(1, Relaxed).checked_sub(1) {
+            self.nanos[asked as usize % 3].fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
+        }
     }
 }
 
-fn insert(place: &Place, pool: &dyn Pool, first: u64, vectors: &[f32]) {
+fn insert(place: &Place, pool: &Planning, first: u64, vectors: &[f32]) {
+    pool.asked.store(0, Relaxed);
     let count = (vectors.len() / place.index.config().dim as usize) as u64;
     let ids: Vec<Id> = (first..first + count).map(Id::from).collect();
     let rows = Rows { ids: Some(&ids), vectors, payloads: &[] };
