@@ -60,6 +60,7 @@ const steps = [
   ['rocksdb', () => prepareRocksdb()],
   ['rust lint', cargoWithAll('clippy', ['--all-targets', '--', '-D', 'warnings'])],
   ['rust tests', cargoWithAll('test', ['--no-fail-fast', '--', '--show-output'], FUZZ)],
+  ['sequence locks under loom', () => command(npm, ['run', '--silent', 'test:loom'])],
   ['rust docs', cargoWithAll('doc', ['--no-deps'], { RUSTDOCFLAGS: '-D warnings' })],
   ['addon build', () => buildAddon({ env, echo: false, timeoutMs: STEP_TIMEOUT_MS })],
   [
