@@ -109,10 +109,19 @@ impl Index {
         let mut w = self.writing()?;
         self.checkpoint(&mut w)?;
         self.reclaim(&mut w)?;
-        self.kv.compact()?;
+        self.compact_store()?;
         drop(w);
         (control.progress)(end, end);
         Ok(())
+    }
+
+    /// Lets the store compact; where it takes no writes after a failure of that, nor does the database.
+    fn compact_store(&self) -> Result<()> {
+        self.kv.compact().inspect_err(|error| {
+            if self.kv.apply(&Batch::default()).is_err() {
+                self.poison_with(error);
+            }
+        })
     }
 
     fn progress_end(&self, sweep: &Sweep) -> u64 {
@@ -174,9 +183,9 @@ impl Index {
         if many {
             // New rows then take the space of the old ones in the store, too, where next to nothing is left to move.
             self.checkpoint(w)?;
-            match self.kv.compact() {
+            match self.compact_store() {
                 // It stays as large as it is.
-                Err(error) if error.code() == Code::StorageFull => {}
+                Err(error) if error.code() == Code::StorageFull && self.poison.get().is_none() => {}
                 done => done?,
             }
         }
