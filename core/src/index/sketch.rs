@@ -523,7 +523,7 @@ mod tests {
         let vectors = numbers(BLOCK as usize * dim, 5);
         let query = numbers(dim, 6);
         let sketches = Sketches::new(dim, 1 << 20);
-        sketches.make(0, Some(&vectors));
+        sketches.make(&sketches.missing(0, BLOCK).unwrap(), Some(&vectors));
         let sketched = sketches.query(&query, Metric::L2, kernels);
         let mut ranks: Vec<f32> =
             vectors.chunks_exact(dim).map(|row| Metric::L2.rank(kernels, &query, row)).collect();
