@@ -8,6 +8,7 @@ use crate::bytes::{Bytes, Mapping};
 use crate::table::Table;
 use crate::{Error, Result, Slot, VectorStorage, sync};
 use arc_swap::ArcSwapOption;
+use roaring::RoaringBitmap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -157,9 +158,12 @@ pub(crate) struct VectorFile {
     lent: AtomicUsize,
 }
 
-/// Rows as they were at one moment, see [`VectorFile::freeze`].
+/// Rows as they were at one moment. Nobody may write them while this lives.
 pub(crate) struct FrozenRows {
-    slots: Slot,
+    /// Those below this.
+    pub(crate) slots: Slot,
+    /// Without these, which may be written.
+    pub(crate) absent: RoaringBitmap,
 }
 
 #[derive(Default)]
@@ -401,9 +405,16 @@ impl VectorFile {
         self.lent.fetch_add(bytes.div_ceil(frame) as usize, Ordering::Relaxed);
     }
 
-    /// Writes consecutive rows from `first` and caches fresh ones. Not durable until [`VectorFile::sync`].
-    pub(crate) fn write(&self, first: Slot, vectors: &[f32]) -> Result<()> {
-        self.write_rows(first, vectors.chunks_exact(self.layout.dim), true)
+    /// Writes one row for each of `slots`, which ascend, and caches fresh ones. Not durable until
+    /// [`VectorFile::sync`].
+    pub(crate) fn write(&self, slots: &[Slot], vectors: &[f32]) -> Result<()> {
+        let mut rest = vectors;
+        for run in slots.chunk_by(|a, b| a + 1 == *b) {
+            let (now, later) = rest.split_at((run.len() * self.layout.dim).min(rest.len()));
+            self.write_rows(run[0], now.chunks_exact(self.layout.dim), true)?;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// [`VectorFile::write`] for rows that nobody is about to read: fresh ones are not cached. Takes memory for all
@@ -517,14 +528,8 @@ impl VectorFile {
         }
     }
 
-    /// The rows below `slots` as they are now. Rows are written once today, so that nothing needs to be kept of them;
-    /// where a slot can be written again, this is the place to hold on to what it held.
-    pub(crate) fn freeze(&self, slots: Slot) -> FrozenRows {
-        FrozenRows { slots }
-    }
-
     /// Appends up to `count` rows of `frozen` from `first` on to `out`, as bytes, read past the cache so that it
-    /// keeps what searches need. `lost` is asked about a row that fails its checksum: `None` for `CORRUPT`, else the
+    /// keeps what searches need. `lost` is asked about a row that is absent or fails its checksum: `None` for `CORRUPT`, else the
     /// number that stands for each of its own.
     pub(crate) fn copy_rows(
         &self,
@@ -544,7 +549,7 @@ impl VectorFile {
             self.bytes.read_at(self.layout.offset(slot), &mut stored)?;
             for (slot, row) in (slot..).zip(stored.chunks_exact(row_bytes)) {
                 let (row, sum) = row.split_at(4 * self.layout.dim);
-                if sum == checksum(slot, row).to_le_bytes() {
+                if sum == checksum(slot, row).to_le_bytes() && !frozen.absent.contains(slot) {
                     out.extend_from_slice(row);
                 } else if let Some(mark) = lost(slot) {
                     (0..self.layout.dim).for_each(|_| out.extend_from_slice(&mark.to_le_bytes()));
@@ -622,9 +627,9 @@ mod tests {
             let bytes = Arc::new(MemBytes::default());
             let rows: Vec<f32> = (0..500 * 100).map(|i| i as f32 * 0.37 - 11.0).collect();
             let file = VectorFile::open(bytes.clone(), 100, kind, 0, 0).unwrap();
-            file.write(0, &rows[..100 * 7]).unwrap();
+            file.write(&[0, 1, 2, 3, 4, 5, 6], &rows[..100 * 7]).unwrap();
             assert_eq!(&*file.row(3).unwrap(), &rows[300..400]);
-            file.write(7, &rows[700..]).unwrap();
+            file.write(&(7..500).collect::<Vec<_>>(), &rows[700..]).unwrap();
             for file in [file, VectorFile::open(bytes.clone(), 100, kind, 0, 500).unwrap()] {
                 for slot in (0..500).rev() {
                     assert_eq!(
@@ -634,6 +639,28 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_row_written_again_is_seen_at_once() {
+        for kind in [VectorStorage::Paged, VectorStorage::Flat] {
+            let file = VectorFile::open(Arc::new(MemBytes::default()), 3, kind, 1 << 20, 0).unwrap();
+            file.write(&(0..900).collect::<Vec<_>>(), &[1.0; 2700]).unwrap();
+            let held = file.row(5).unwrap();
+            assert!((0..900).all(|slot| *file.row(slot).unwrap() == [1.0; 3]));
+            let slots = [5, 6, 300, 899, 900];
+            file.write(&slots, &(0..15).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+            for (i, &slot) in slots.iter().enumerate() {
+                assert_eq!(
+                    *file.row(slot).unwrap(),
+                    [0, 1, 2].map(|j| (3 * i + j) as f32),
+                    "{kind:?} {slot}"
+                );
+            }
+            assert!([4, 7, 299, 301, 898].iter().all(|&slot| *file.row(slot).unwrap() == [1.0; 3]));
+            // Cached rows are replaced, not changed, under those who hold them; mapped ones are the file itself.
+            assert!(kind == VectorStorage::Flat || *held == [1.0; 3]);
         }
     }
 
@@ -656,7 +683,10 @@ mod tests {
     #[test]
     fn a_damaged_or_missing_row_is_named() {
         let bytes = Arc::new(MemBytes::default());
-        VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0).unwrap().write(0, &[1.0; 40]).unwrap();
+        VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0)
+            .unwrap()
+            .write_cold(0, [1.0; 40].chunks_exact(4))
+            .unwrap();
         let mut damaged = bytes.to_vec();
         damaged[PAGE as usize + 5 * 20 + 3] ^= 1;
         let file =

@@ -17,7 +17,10 @@ use fold::Folder;
 use options::Setup;
 use overlay::Overlay;
 use rocksdb::statistics::Ticker;
-use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions, properties};
+use rocksdb::{
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, ErrorKind, FlushOptions, WriteBatch,
+    WriteOptions, properties,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +31,8 @@ use view::View;
 
 /// Between two looks at whether RocksDB has caught up.
 const PAUSE: Duration = Duration::from_millis(2);
+/// Room that compaction leaves to checkpoints.
+const SPARE: u64 = 64 << 20;
 /// How long writing waits for compaction that had no room.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -108,16 +113,25 @@ impl RocksKv {
             let said = format!("{} holds no RocksDB store; restore it from a copy", dir.display());
             return Err(Error::corrupt(said));
         }
-        let unused = std::iter::once(setup.unused());
         let opened = if read_only {
             // What an older version never made is empty.
             let spaces = stored.unwrap_or_default().into_iter().map(|space| setup.descriptor(space));
-            DB::open_cf_descriptors_read_only(&setup.db, dir, unused.chain(spaces), false)
+            let spaces = std::iter::once(setup.unused()).chain(spaces);
+            DB::open_cf_descriptors_read_only(&setup.db, dir, spaces, false)
         } else {
             fs::create_dir_all(dir).map_err(|error| Error::io(dir.display(), error))?;
-            bulk::clean(dir)?;
-            let spaces = Space::ALL.map(|space| setup.descriptor(space));
-            DB::open_cf_descriptors(&setup.db, dir, unused.chain(spaces))
+            let open = || {
+                let spaces = Space::ALL.map(|space| setup.descriptor(space));
+                DB::open_cf_descriptors(&setup.db, dir, std::iter::once(setup.unused()).chain(spaces))
+            };
+            let opened = match open() {
+                Err(error) if faults::is_absence(error.as_ref()) && bulk::take_back(dir)? => open(),
+                opened => opened,
+            };
+            if opened.is_ok() {
+                bulk::clean(dir)?;
+            }
+            opened
         };
         let db = opened.map_err(|error| faults::translated(dir, &error))?;
         witness::check(dir, db.latest_sequence_number())?;
@@ -146,8 +160,12 @@ impl RocksKv {
         }
         let cramped = self.faults.cramped();
         self.write(|| {
+            // Also what lies lowest: an earlier compaction may have had to keep it for a view.
+            let mut options = CompactOptions::default();
+            options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
             for space in Space::ALL {
-                self.db.compact_range_cf(self.family(space)?, None::<&[u8]>, None::<&[u8]>);
+                let all = None::<&[u8]>;
+                self.db.compact_range_cf_opt(self.family(space)?, all, all, &options);
             }
             self.background()
         })?;
@@ -340,12 +358,13 @@ impl RocksKv {
     }
 }
 
-/// Whether the disk of `dir` has room for all its tables once more, which the largest compaction takes.
+/// Whether the disk of `dir` has room for all its tables once more, which the largest compaction takes, and for what
+/// must be written meanwhile.
 fn has_room(dir: &Path) -> bool {
     let Ok(files) = fs::read_dir(dir) else { return true };
     let tables = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "sst"));
     let size: u64 = tables.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-    fs4::available_space(dir).map_or(true, |room| room >= size)
+    fs4::available_space(dir).map_or(true, |room| room >= size + SPARE)
 }
 
 /// The spaces of the store in `dir`; `None` where there is none.
@@ -373,6 +392,10 @@ fn stored_spaces(dir: &Path, setup: &Setup) -> Result<Option<Vec<Space>>> {
 }
 
 impl Kv for RocksKv {
+    fn compact(&self) -> Result<()> {
+        RocksKv::compact(self)
+    }
+
     fn view(&self) -> Result<Box<dyn Read + '_>> {
         let stored = View::of(self);
         Ok(match &self.overlay {

@@ -5,7 +5,7 @@
 //! too. See `syscalls.rs` for what that shows.
 
 use crate::model_on_disk::{Home, OnDisk, Opened, config};
-use asteroid_core::{Code, Durability, Metric, Mode, StoreKind, VectorStorage};
+use asteroid_core::{Code, Control, Durability, Metric, Mode, StoreKind, VectorStorage};
 use asteroid_tests::model::{Model, Write, assert_sound, model_of, run};
 #[cfg(target_os = "linux")]
 use asteroid_tests::over_stores;
@@ -20,6 +20,9 @@ use std::time::Instant;
 enum Step {
     Write(Write),
     Flush,
+    /// Up to so many steps of the sweep.
+    Tidy(u32),
+    Compact,
     /// Closed and opened again, or merely let go of and opened again.
     Reopen(bool),
 }
@@ -35,9 +38,14 @@ fn steps(seed: u64, count: usize, shape: &Shape) -> Vec<Step> {
         let _ = model.apply(&write);
         steps.push(Step::Write(write));
     }
+    // Whatever is drawn, some checkpoints are to be cut.
+    let quarter = count / 4;
     while steps.len() < count {
-        steps.push(match rng.below(20) {
+        steps.push(match rng.below(24) {
+            _ if steps.len() % quarter == quarter - 1 => Step::Flush,
             0 => Step::Flush,
+            20 if rng.chance(30) => Step::Compact,
+            21..24 => Step::Tidy(1 << rng.below(6)),
             1 => Step::Reopen(rng.chance(50)),
             2..4 => {
                 let write = workload::rows(&mut rng, shape, Mode::Upsert, shape.most);
@@ -107,6 +115,17 @@ impl Trace {
                 }
                 Step::Flush => {
                     index.flush().unwrap();
+                    durable = last;
+                }
+                Step::Tidy(steps) => {
+                    for _ in 0..*steps {
+                        if !index.tidy(&Control::NONE).unwrap() {
+                            break;
+                        }
+                    }
+                }
+                Step::Compact => {
+                    index.compact(&Control::NONE).unwrap();
                     durable = last;
                 }
                 Step::Reopen(close) => {
@@ -212,7 +231,7 @@ fn cut_everywhere(on: &OnDisk, seed: u64, count: usize, images: usize) -> Count 
     }
     done.checkpoints = trace.checkpoints;
     println!(
-        "{:?} {:?} {:?}: {} operations, {count} calls: {done:?}",
+        "proof: crash: {:?} {:?} {:?}: {} operations, {count} calls: {done:?}",
         on.home,
         on.durability,
         on.config.metric,
@@ -245,6 +264,9 @@ fn go_on(
     let mut writes = vec![Step::Write(workload::many(rng, &shape, Mode::Insert))];
     while writes.len() < 4 {
         writes.push(Step::Write(workload::write(rng, &shape, state)));
+    }
+    if rng.chance(50) {
+        writes.insert(rng.below(4) as usize, Step::Compact);
     }
     trace.record(&disk, on, &writes, false);
     let what = format!("{what}, written again");
@@ -326,7 +348,7 @@ fn a_synced_directory_survives_kills_and_power_cuts_whole(store: StoreKind) {
 
 #[test]
 fn a_refused_operation_leaves_nothing_and_loses_nothing() {
-    refuse_everywhere(Home::Bytes, 24, 60);
+    refuse_everywhere(Home::Bytes, 24, 80);
 }
 
 #[cfg(target_os = "linux")]
@@ -340,6 +362,37 @@ over_stores!(
     a_synced_directory_survives_kills_and_power_cuts_whole,
     a_refused_system_call_leaves_nothing_and_loses_nothing,
 );
+
+/// RocksDB removes the files of such a load, but its list of files may name them on disk.
+#[cfg(all(target_os = "linux", feature = "rocksdb"))]
+#[test]
+fn a_bulk_build_whose_record_rocksdb_cannot_sync_is_taken_back() {
+    let seed = seed();
+    let home = Home::Files(StoreKind::RocksDb);
+    let on = OnDisk { home, ..OnDisk::new(Metric::L2, Durability::Sync) };
+    let write = workload::bulk(&mut Rng::new(seed), &SHAPE, SHAPE.most);
+    let steps = [Step::Write(write), Step::Reopen(true), Step::Flush];
+    let whole = SimDisk::new();
+    Trace::starting_with(Model::new(SHAPE.dim, Metric::L2)).record(&whole, &on, &steps, true);
+    let lists = |n: usize| {
+        let what = whole.describe(n);
+        what.contains("/MANIFEST-") && what.ends_with(": sync")
+    };
+    let syncs: Vec<usize> = (0..whole.ops()).filter(|&n| lists(n)).collect();
+    let refused = Mutex::new(0);
+    side_by_side(16, syncs, |n| {
+        for (code, once) in [(Code::StorageFull, true), (Code::Io, true), (Code::Io, false)] {
+            let disk = SimDisk::new();
+            disk.fail_at(n, code, once);
+            let what = format!("ASTEROID_SEED={seed}: operation {n} fails with {code:?}, once: {once}");
+            let outcome = Faulty { on: &on, disk: &disk, code, n, what: &what }.run(&steps);
+            *refused.lock().unwrap() += usize::from(outcome.failed);
+        }
+    });
+    let refused = refused.into_inner().unwrap();
+    println!("proof: crash: {refused} bulk builds met a list of files that could not be synced");
+    assert!(refused > 10);
+}
 
 /// Lets every `stride`-th operation of a run fail, in all ways.
 fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
@@ -373,7 +426,7 @@ fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
         }
         let [runs, failed, poisoned, refused] = *counts.lock().unwrap();
         println!(
-            "{home:?}: {runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}",
+            "proof: crash: {home:?}: {runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}",
             began.elapsed()
         );
         // Only checkpoints poison, and few operations are theirs.
@@ -436,6 +489,16 @@ impl Faulty<'_> {
                     if let Err(error) = open.flush() {
                         self.judge(&error, &mut outcome);
                         outcome.poisoned = true;
+                    }
+                }
+                Step::Tidy(_) | Step::Compact => {
+                    let done = match step {
+                        Step::Compact => open.compact(&Control::NONE),
+                        _ => open.tidy(&Control::NONE).map(drop),
+                    };
+                    if let Err(error) = done {
+                        self.judge(&error, &mut outcome);
+                        outcome.poisoned |= open.flush().is_err_and(|error| error.code() == Code::Poisoned);
                     }
                 }
                 Step::Reopen(close) => {

@@ -92,6 +92,31 @@ fn a_view_never_changes_whatever_is_applied_after_it_was_taken(kv: &dyn Kv) {
     assert_eq!(scan(&*after, Space::Ids, &Range::all()).unwrap(), [(b"a".to_vec(), b"9".to_vec())]);
 }
 
+fn compaction_changes_nothing_and_gives_space_back(kv: &dyn Kv) {
+    let value = |i: u32| Rng::new(u64::from(i)).bytes(1000);
+    for i in 0..3000u32 {
+        put(kv, Space::Payloads, &[(&i.to_be_bytes(), &value(i))]);
+    }
+    kv.sync(u64::MAX).unwrap();
+    let before = kv.view().unwrap();
+    let mut batch = Batch::default();
+    (0..3000u32).filter(|i| i % 10 > 0).for_each(|i| batch.delete(Space::Payloads, i.to_be_bytes()));
+    let seq = kv.apply(&batch).unwrap();
+    // Beside a view it does what it can.
+    kv.compact().unwrap();
+    assert_eq!(scan(&*before, Space::Payloads, &Range::all()).unwrap().len(), 3000);
+    drop(before);
+    let full = kv.disk();
+    kv.compact().unwrap();
+    let left: Entries = (0..3000u32).step_by(10).map(|i| (i.to_be_bytes().to_vec(), value(i))).collect();
+    assert!(scan(&*kv.view().unwrap(), Space::Payloads, &Range::all()).unwrap() == left);
+    assert!(kv.disk() <= full && kv.disk() < 1 << 20, "{} bytes of {full} are left", kv.disk());
+    put(kv, Space::Payloads, &[(b"more", b"1")]);
+    kv.sync(u64::MAX).unwrap();
+    assert!(kv.durable() > seq);
+    assert_eq!(get(&*kv.view().unwrap(), Space::Payloads, b"more"), Some(b"1".to_vec()));
+}
+
 fn get_many_answers_every_key_once_and_agrees_with_get(kv: &dyn Kv) {
     let pairs: Vec<([u8; 2], Vec<u8>)> =
         (0..500u16).step_by(3).map(|i| (i.to_be_bytes(), vec![i as u8; i as usize % 40])).collect();
@@ -400,6 +425,7 @@ macro_rules! suites {
     ($($backend:ident),*) => {$(
         suite!($backend:
             a_view_never_changes_whatever_is_applied_after_it_was_taken,
+            compaction_changes_nothing_and_gives_space_back,
             get_many_answers_every_key_once_and_agrees_with_get,
             scan_visits_keys_in_ascending_unsigned_byte_order,
             scan_stops_when_told_to,

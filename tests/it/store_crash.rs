@@ -21,6 +21,7 @@ const SEQ: &[u8] = b"seq";
 enum Step {
     Apply(Batch),
     Sync,
+    Compact,
 }
 
 /// A seeded run of batches and syncs, and what the store holds after each batch.
@@ -61,6 +62,9 @@ fn workload(seed: u64, batches: u64) -> Workload {
         steps.push(Step::Apply(batch));
         if rng.chance(25) {
             steps.push(Step::Sync);
+        }
+        if rng.chance(8) {
+            steps.push(Step::Compact);
         }
     }
     Workload { steps, states }
@@ -120,6 +124,7 @@ fn run(workload: &Workload, disk: &SimDisk, on: On, finish: impl FnOnce(Store, b
         let done = match step {
             Step::Apply(batch) => store.kv.apply(batch).map(drop),
             Step::Sync => store.kv.sync(u64::MAX).map(drop),
+            Step::Compact => store.kv.compact(),
         };
         durable.push((disk.ops(), store.kv.durable()));
         if let Err(error) = done {
@@ -249,7 +254,10 @@ fn fail_everywhere(on: On, places: usize) {
         }
     });
     let (runs, failed) = (runs.into_inner(), failed.into_inner());
-    println!("{on:?}: {failed} of {runs} runs with a fault failed, over {} operations", whole.ops());
+    println!(
+        "proof: store: {on:?}: {failed} of {runs} runs with a fault failed, over {} operations",
+        whole.ops()
+    );
     assert!(failed > runs / 3);
 }
 
@@ -291,7 +299,7 @@ fn a_flipped_byte_is_an_error_or_harmless_never_a_panic_or_a_wrong_value() {
         }
     }
     println!(
-        "{flips} flips: {refused} refused, {harmless} harmless, {} panics caught in redb",
+        "proof: store: {flips} flips: {refused} refused, {harmless} harmless, {} panics caught in redb",
         panics() - before
     );
     assert!(refused > 100 && harmless > 100);

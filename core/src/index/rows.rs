@@ -41,6 +41,11 @@ impl std::ops::Deref for Vector<'_> {
 }
 
 impl<'a> Rows<'a> {
+    /// The rows that are in the vector file.
+    pub(crate) fn stored(index: &'a Index) -> Rows<'a> {
+        Rows { index, slots: &[], vectors: &[] }
+    }
+
     /// The vector of the chunk's row `at`.
     pub(crate) fn held(&self, at: usize) -> &'a [f32] {
         let dim = self.index.config.dim as usize;
@@ -61,6 +66,12 @@ impl<'a> Rows<'a> {
         Ok(row)
     }
 
+    /// How far two rows are apart: nearness under the inner product does not say.
+    pub(crate) fn apart(&self, a: &[f32], b: &[f32]) -> f32 {
+        let index = self.index;
+        if index.config.metric == Metric::Dot { index.kernels.l2_squared(a, b) } else { index.rank(a, b) }
+    }
+
     /// Orders `links` by distance from the row of `from`: positions, and distance with slot.
     pub(crate) fn nearest_first(&self, from: Slot, links: &[u32]) -> Result<(Vec<usize>, Vec<Near>)> {
         let origin = self.of(from)?;
@@ -73,10 +84,11 @@ impl<'a> Rows<'a> {
         Ok(order.into_iter().map(|(rank, slot, i)| (i, (rank, slot))).unzip())
     }
 
-    /// [`select`] among `near` (nearest first) for the row at `origin`.
+    /// [`select`] among `near` (nearest first after the first `held`, which stay) for the row at `origin`.
     pub(crate) fn select(
         &self,
         origin: &[f32],
+        held: usize,
         near: &[Near],
         m: usize,
         at_least: usize,
@@ -101,7 +113,7 @@ impl<'a> Rows<'a> {
                 *own = index.kernels.l2_squared(origin, fetch(i)?);
             }
         }
-        select(near.len(), m, at_least, &|i| own[i], &mut |i, j| {
+        select(held, near.len(), m, at_least, &|i| own[i], &mut |i, j| {
             let (a, b) = (fetch(i)?, fetch(j)?);
             Ok(if straight { index.kernels.l2_squared(a, b) } else { index.rank(a, b) })
         })
