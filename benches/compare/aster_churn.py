@@ -39,6 +39,7 @@ def options(reinit):
     return made
 
 
+os.makedirs(task["place"], exist_ok=True)
 before = own_memory()
 db = astervec.AsterVecDB.open(task["place"], options(True))
 looks = iter(truths)

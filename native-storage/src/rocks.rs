@@ -276,7 +276,8 @@ impl RocksKv {
     fn compact_again(&self) -> Result<()> {
         if self.held_back.swap(false, Ordering::Relaxed) {
             for space in Space::ALL {
-                let set = self.db.set_options_cf(self.family(space)?, &[("disable_auto_compactions", "false")]);
+                let set =
+                    self.db.set_options_cf(self.family(space)?, &[("disable_auto_compactions", "false")]);
                 set.map_err(|error| self.failure(&error))?;
             }
         }
