@@ -132,6 +132,11 @@ impl Block {
     }
 }
 
+/// Bytes of the upper halves of `dim` numbers, and of the lower ones.
+const fn width(dim: usize) -> usize {
+    dim.div_ceil(2)
+}
+
 /// What was made for a block.
 struct Made {
     age: u32,
@@ -156,11 +161,6 @@ impl Cell {
         let age = self.age.load(Ordering::Acquire);
         self.made.load_full().filter(|made| made.age == age)
     }
-}
-
-/// Bytes of the upper halves of `dim` numbers, and of the lower ones.
-const fn width(dim: usize) -> usize {
-    dim.div_ceil(2)
 }
 
 /// The sketches of a database.
@@ -204,17 +204,17 @@ pub(crate) struct Bounds {
     pub(crate) least: [f32; BLOCK as usize],
     coarse: [i32; BLOCK as usize],
     fine: [i32; BLOCK as usize],
+    /// The block, which may be made anew meanwhile.
+    made: Option<Arc<Made>>,
     /// Rows to be looked at more closely.
     pub(crate) close: Vec<u8>,
-    /// The block that was looked at, which may be made anew meanwhile.
-    made: Option<Arc<Made>>,
 }
 
 impl Bounds {
     pub(crate) fn new() -> Bounds {
         let products = [0; BLOCK as usize];
         let close = Vec::with_capacity(BLOCK as usize);
-        Bounds { least: [0.0; BLOCK as usize], coarse: products, fine: products, close, made: None }
+        Bounds { least: [0.0; BLOCK as usize], coarse: products, fine: products, made: None, close }
     }
 }
 
@@ -391,7 +391,7 @@ impl Sketched<'_> {
     /// Shows the ordering key of each of the `close` rows of a block that [`Sketched::all`] looked at, at least and at
     /// most.
     pub(crate) fn close(&self, block: u32, bounds: &mut Bounds, see: &mut impl FnMut(Slot, f32, f32)) {
-        let Some(made) = bounds.made.take() else { return };
+        let Some(made) = bounds.made.clone() else { return };
         let Some(rows) = &made.block else { return };
         let width = self.bytes.len() / 2;
         let fine = &rows.rows()[BLOCK as usize * width..];
@@ -562,13 +562,14 @@ mod tests {
         assert!(!sketched.each(&[900 * BLOCK], 0.0, &mut |_, _, _| 0.0));
         assert!(!sketched.all(5, &mut Bounds::new()) && !sketched.all(900, &mut Bounds::new()));
     }
+
     #[test]
     fn a_block_whose_slots_are_used_again_is_never_used() {
         let sketches = Sketches::new(4, 1 << 20);
         let (old, new) = (numbers(BLOCK as usize * 4, 1), numbers(BLOCK as usize * 4, 2));
         let answers = || {
             let sketched = sketches.query(&old[..4], Metric::L2, Kernels::get());
-            sketched.each(&[3], f32::INFINITY, &mut |_, least, _| least)
+            sketched.each(&[3], 0.0, &mut |_, _, _| 0.0)
         };
         let before = sketches.missing(0, BLOCK).unwrap();
         // Whoever read the old vectors may be slow to say so.
