@@ -1,6 +1,6 @@
 // A Chromium to test in, and the pages it opens.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { extname, join, normalize } from 'node:path'
@@ -59,6 +59,19 @@ export async function serve(folder = root, { headers = {} } = {}) {
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() }
 }
 
+/** The processes of the browser on `profile`, each with its command line. */
+function processesOf(profile) {
+  return readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return []
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1')
+      return command.includes(profile) ? [{ pid: Number(pid), command }] : []
+    } catch {
+      return []
+    }
+  })
+}
+
 /** A browser with a profile of its own, gone with `close`. `pages` open on the server, with the package as `asteroid`. */
 export async function browser() {
   const server = await serve()
@@ -70,6 +83,8 @@ export async function browser() {
       args: FLAGS,
     })
   let context = await launch()
+  const renderers = () =>
+    processesOf(profile).filter(({ command }) => command.includes('--type=renderer'))
   const load = async (page) => {
     await page.goto(server.url)
     await page.evaluate(async () => {
@@ -88,6 +103,21 @@ export async function browser() {
     /** Ends the browser, keeps what it stored, and begins it again. */
     async restart() {
       await context.close()
+      context = await launch()
+    },
+    /** Kills the processes that run pages, as the system would: at once. */
+    killRenderers() {
+      const running = renderers()
+      if (running.length === 0) throw new Error('no process to kill was found')
+      for (const { pid } of running) process.kill(pid, 'SIGKILL')
+    },
+    /** Kills the browser's first process, waits for the end of the others, and begins it again. */
+    async killAndRestart() {
+      const first = processesOf(profile).find(({ command }) => !command.includes('--type='))
+      const closed = new Promise((resolve) => context.once('close', resolve))
+      process.kill(first.pid, 'SIGKILL')
+      await closed
+      while (renderers().length > 0) await new Promise((look) => setTimeout(look, 20))
       context = await launch()
     },
     async close() {
