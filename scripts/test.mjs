@@ -78,6 +78,7 @@ const steps = [
       ),
     ),
   ],
+  ['recall in the browser', nodeTests(jsTest('browser-recall'))],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
   ['licences', () => command('node', ['scripts/licenses.mjs'])],

@@ -83,8 +83,7 @@ export async function browser() {
       args: FLAGS,
     })
   let context = await launch()
-  const renderers = () =>
-    processesOf(profile).filter(({ command }) => command.includes('--type=renderer'))
+  const renderers = () => processesOf(profile).filter(({ command }) => command.includes('--type=renderer'))
   const load = async (page) => {
     await page.goto(server.url)
     await page.evaluate(async () => {
