@@ -44,11 +44,12 @@ export function chromiumProgram() {
   )
 }
 
-/** Serves a folder, or the repository, on a port of its own; `/` is its index.html, or an empty page. */
-export async function serve(folder = root, { headers = {} } = {}) {
+/** Serves a folder, or the repository, on a port of its own; `/` is its index.html, or an empty page. `seen` hears of paths. */
+export async function serve(folder = root, { headers = {}, seen } = {}) {
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname))
     const file = join(folder, path === '/' ? 'index.html' : path)
+    seen?.(path)
     const found = existsSync(file) && statSync(file).isFile()
     if (!found && path !== '/') return response.writeHead(404).end()
     const type = TYPES[extname(file)] ?? 'application/octet-stream'
@@ -73,8 +74,8 @@ function processesOf(profile) {
 }
 
 /** A browser with a profile of its own, gone with `close`. `pages` open on the server, with the package as `asteroid`. */
-export async function browser() {
-  const server = await serve()
+export async function browser({ folder, seen } = {}) {
+  const server = await serve(folder, { seen })
   const profile = mkdtempSync(join(tmpdir(), 'asteroid-browser-'))
   const launch = () =>
     chromium.launchPersistentContext(profile, {
@@ -103,6 +104,12 @@ export async function browser() {
     async restart() {
       await context.close()
       context = await launch()
+    },
+    /** Bytes of the processes that run pages which are theirs alone. */
+    memory() {
+      const own = ({ pid }) =>
+        Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))[1])
+      return renderers().reduce((sum, process) => sum + own(process) * 1024, 0)
     },
     /** Kills the processes that run pages, as the system would: at once. */
     killRenderers() {
