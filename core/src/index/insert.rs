@@ -396,6 +396,15 @@ enum Vector<'a> {
     Pinned(crate::vectors::RowRef),
 }
 
+impl Vector<'_> {
+    fn length(&self) -> Option<f32> {
+        match self {
+            Vector::Held(_) => None,
+            Vector::Pinned(row) => row.length(),
+        }
+    }
+}
+
 impl std::ops::Deref for Vector<'_> {
     type Target = [f32];
 
@@ -453,7 +462,11 @@ impl Rows<'_> {
         }
         select(near.len(), m, at_least, &|i| own[i], &mut |i, j| {
             let (a, b) = (fetch(i)?, fetch(j)?);
-            Ok(if straight { index.kernels.l2_squared(a, b) } else { index.rank(a, b) })
+            let lengths = a.length().zip(b.length());
+            Ok(match straight {
+                true => index.kernels.l2_squared(a, b),
+                false => index.config.metric.rank_of_lengths(index.kernels, a, b, lengths),
+            })
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
 use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
-use crate::{Config, Error, Options, Result, Slot};
+use crate::{Config, Error, Metric, Options, Result, Slot};
 use arc_swap::ArcSwap;
 use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,6 +32,7 @@ impl Index {
         let stored = Meta::read(&*stores.kv.view()?)?;
         let vectors =
             VectorFile::open(stores.vectors, config.dim, config.vector_storage, budget.vectors, stored.next)?;
+        let vectors = if config.metric == Metric::Cosine { vectors.keep_lengths() } else { vectors };
         let (journal, meta) = recover(&*stores.kv, &vectors, stores.journal, stored, config.dim)?;
         vectors.expect_rows(meta.next)?;
         let rules = entries::settle_rules(&*stores.kv, options.indexes.as_ref(), options.read_only)?;
