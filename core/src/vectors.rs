@@ -5,6 +5,7 @@
 //! and the CRC of its slot and bytes, so appending a row rewrites nothing that lay before it.
 
 use crate::bytes::{Bytes, Mapping};
+use crate::simd::Kernels;
 use crate::table::Table;
 use crate::{Error, Result, Slot, VectorStorage, sync};
 use arc_swap::ArcSwapOption;
@@ -114,8 +115,9 @@ struct Frame {
 }
 
 enum Rows {
-    /// Copied out of the file as it lies there, checksums between the rows; a set bit of `bad` marks a row that fails.
-    Owned { data: Box<[f32]>, bad: Box<[u64]> },
+    /// Copied out of the file as it lies there. What lies between the rows are their checksums, or their lengths where
+    /// those are kept: a checksum has served once it is verified. A set bit of `bad` marks a row that fails.
+    Owned { data: Box<[f32]>, bad: Box<[u64]>, lengths: bool },
     /// Lent by the host; a set bit of `checked` marks a row whose checksum was verified.
     Mapped { map: Arc<dyn Mapping>, checked: Box<[AtomicU64]> },
 }
@@ -142,10 +144,25 @@ impl Deref for RowRef {
     }
 }
 
+impl RowRef {
+    /// The square root of its inner product with itself, where [`VectorFile::keep_lengths`] has it kept.
+    #[inline]
+    pub(crate) fn length(&self) -> Option<f32> {
+        match self.frame.as_deref() {
+            Some(Frame { rows: Rows::Owned { data, lengths: true, .. }, .. }) => {
+                data.get(self.start + self.dim).copied()
+            }
+            _ => None,
+        }
+    }
+}
+
 pub(crate) struct VectorFile {
     bytes: Arc<dyn Bytes + Send + Sync>,
     layout: Layout,
     mapped: bool,
+    /// Rows are cached with their lengths.
+    lengths: bool,
     frames: Table<ArcSwapOption<Frame>>,
     clock: Mutex<Clock>,
     /// Frames that left the cache, to be filled again: allocators keep twice the cache where threads free what others took.
@@ -200,6 +217,7 @@ impl VectorFile {
         let frame_bytes = u64::from(layout.group) * Layout::row_bytes(dim as usize) + GROUP_OVERHEAD;
         let file = VectorFile {
             mapped: kind == VectorStorage::Flat,
+            lengths: false,
             layout,
             frames: Table::new(1),
             clock: Mutex::default(),
@@ -212,6 +230,20 @@ impl VectorFile {
         };
         file.expect_rows(slots)?;
         Ok(file)
+    }
+
+    /// Has rows cached with their lengths, for [`RowRef::length`]. Mapped rows have none.
+    pub(crate) fn keep_lengths(self) -> VectorFile {
+        VectorFile { lengths: true, ..self }
+    }
+
+    /// Puts the length of a cached row in the place of its checksum, which was verified.
+    fn measure(&self, held: &mut [f32]) {
+        if self.lengths
+            && let Some((length, row)) = held.split_last_mut()
+        {
+            *length = Kernels::get().dot(row, row).sqrt();
+        }
     }
 
     /// `CORRUPT` where the file is too short to hold `slots` rows.
@@ -325,9 +357,11 @@ impl VectorFile {
                 self.bytes.read_at(offset, &mut bytes[..have])?;
             }
             bad.fill(0);
-            for (row, stored) in (0..rows).zip(bytes.chunks_exact(4 * dim + 4)) {
-                let (stored, sum) = stored.split_at(4 * dim);
-                if sum != checksum(first + row, stored).to_le_bytes() {
+            for (row, held) in (0..rows).zip(data.chunks_exact_mut(dim + 1)) {
+                let (stored, sum) = bytemuck::cast_slice::<f32, u8>(held).split_at(4 * dim);
+                if sum == checksum(first + row, stored).to_le_bytes() {
+                    self.measure(held);
+                } else {
                     bad[row as usize / 64] |= 1 << (row % 64);
                 }
             }
@@ -347,9 +381,10 @@ impl VectorFile {
             let mut frame = spare.unwrap_or_else(|| {
                 let data = vec![0f32; len].into_boxed_slice();
                 let bad = vec![0u64; rows.div_ceil(64) as usize].into_boxed_slice();
-                Arc::new(Frame { rows: Rows::Owned { data, bad }, used: AtomicBool::new(true) })
+                let rows = Rows::Owned { data, bad, lengths: self.lengths };
+                Arc::new(Frame { rows, used: AtomicBool::new(true) })
             });
-            if let Some(Frame { rows: Rows::Owned { data, bad }, used }) = Arc::get_mut(&mut frame)
+            if let Some(Frame { rows: Rows::Owned { data, bad, .. }, used }) = Arc::get_mut(&mut frame)
                 && data.len() == len
             {
                 fill(data, bad)?;
@@ -506,7 +541,7 @@ impl VectorFile {
         }
         let filled = self.frame(rows, |data, bad| {
             match cached.as_deref() {
-                Some(Frame { rows: Rows::Owned { data: held, bad: held_bad }, .. }) => {
+                Some(Frame { rows: Rows::Owned { data: held, bad: held_bad, .. }, .. }) => {
                     data.copy_from_slice(held);
                     bad.copy_from_slice(held_bad);
                 }
@@ -515,7 +550,9 @@ impl VectorFile {
                     bad.fill(u64::MAX);
                 }
             }
-            data[row as usize * stride..][..stored.len()].copy_from_slice(stored);
+            let fresh = &mut data[row as usize * stride..][..stored.len()];
+            fresh.copy_from_slice(stored);
+            fresh.chunks_exact_mut(stride).for_each(|held| self.measure(held));
             for row in changed {
                 bad[row as usize / 64] &= !(1 << (row % 64));
             }
@@ -662,6 +699,29 @@ mod tests {
             // Cached rows are replaced, not changed, under those who hold them; mapped ones are the file itself.
             assert!(kind == VectorStorage::Flat || *held == [1.0; 3]);
         }
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_rows_however_they_came_into_the_cache() {
+        let bytes = Arc::new(MemBytes::default());
+        let rows: Vec<f32> = (0..300 * 37).map(|i| (i as f32 * 0.37).sin()).collect();
+        let open = |kind, slots| VectorFile::open(bytes.clone(), 37, kind, 0, slots).unwrap();
+        let file = open(VectorStorage::Paged, 0).keep_lengths();
+        let check = |file: &VectorFile| {
+            for (slot, row) in (0..).zip(rows.chunks_exact(37)) {
+                let [_, _, square] = Kernels::get().dot_and_norms(row, row);
+                let found = file.row(slot).unwrap();
+                assert_eq!(&*found, row);
+                assert_eq!(found.length().map(f32::to_bits), Some(square.sqrt().to_bits()), "{slot}");
+            }
+        };
+        for (at, some) in rows.chunks(37 * 7).enumerate() {
+            let first = at as Slot * 7;
+            file.write(&(first..first + some.len() as Slot / 37).collect::<Vec<_>>(), some).unwrap();
+        }
+        check(&file);
+        check(&open(VectorStorage::Paged, 300).keep_lengths());
+        assert_eq!(open(VectorStorage::Paged, 300).row(3).unwrap().length(), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
 use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
-use crate::{Code, Config, Error, Options, Result, Slot, VectorStorage};
+use crate::{Code, Config, Error, Metric, Options, Result, Slot, VectorStorage};
 use arc_swap::ArcSwap;
 use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,6 +33,7 @@ impl Index {
         let stored = Meta::read(&*stores.kv.view()?)?;
         let vectors =
             VectorFile::open(stores.vectors, config.dim, config.vector_storage, budget.vectors, stored.next)?;
+        let vectors = if config.metric == Metric::Cosine { vectors.keep_lengths() } else { vectors };
         let (journal, meta) = recover(&*stores.kv, &vectors, stores.journal, stored, config.dim)?;
         vectors.expect_rows(meta.next)?;
         let rules = entries::settle_rules(&*stores.kv, options.indexes.as_ref(), options.read_only)?;

@@ -29,6 +29,15 @@ pub(crate) enum Vector<'a> {
     Pinned(RowRef),
 }
 
+impl Vector<'_> {
+    fn length(&self) -> Option<f32> {
+        match self {
+            Vector::Held(_) => None,
+            Vector::Pinned(row) => row.length(),
+        }
+    }
+}
+
 impl std::ops::Deref for Vector<'_> {
     type Target = [f32];
 
@@ -67,9 +76,12 @@ impl<'a> Rows<'a> {
     }
 
     /// How far two rows are apart: nearness under the inner product does not say.
-    pub(crate) fn apart(&self, a: &[f32], b: &[f32]) -> f32 {
+    pub(crate) fn apart(&self, a: &Vector<'_>, b: &Vector<'_>) -> f32 {
         let index = self.index;
-        if index.config.metric == Metric::Dot { index.kernels.l2_squared(a, b) } else { index.rank(a, b) }
+        match index.config.metric {
+            Metric::Dot => index.kernels.l2_squared(a, b),
+            metric => metric.rank_of_lengths(index.kernels, a, b, a.length().zip(b.length())),
+        }
     }
 
     /// Orders `links` by distance from the row of `from`: positions, and distance with slot.
@@ -106,16 +118,14 @@ impl<'a> Rows<'a> {
             cells[i].get().ok_or_else(|| Error::new(crate::Code::Internal, "a fetched vector is gone"))
         };
         // Nearness under the inner product does not say who lies between whom; straight distance does.
-        let straight = index.config.metric == Metric::Dot;
         let mut own: Vec<f32> = near.iter().map(|&(rank, _)| rank).collect();
-        if straight {
+        if index.config.metric == Metric::Dot {
             for (i, own) in own.iter_mut().enumerate() {
                 *own = index.kernels.l2_squared(origin, fetch(i)?);
             }
         }
         select(held, near.len(), m, at_least, &|i| own[i], &mut |i, j| {
-            let (a, b) = (fetch(i)?, fetch(j)?);
-            Ok(if straight { index.kernels.l2_squared(a, b) } else { index.rank(a, b) })
+            Ok(self.apart(fetch(i)?, fetch(j)?))
         })
     }
 }

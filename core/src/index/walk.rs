@@ -10,7 +10,7 @@ use crate::hnsw::{Layer, Scratch, beam, greedy, node_of_key, rank_of_key, sort_k
 use crate::kv::{Read, Space};
 use crate::simd;
 use crate::vectors::RowRef;
-use crate::{Control, Error, MAX_K, Pool, Result, Slot, sync};
+use crate::{Control, Error, MAX_K, Metric, Pool, Result, Slot, sync};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Mutex;
@@ -18,8 +18,8 @@ use std::sync::atomic::Ordering;
 
 /// Lists fetched from the store at once: the one asked for and those likely to be asked for next.
 const FETCH: usize = 16;
-/// Rows on their way from memory while one is measured.
-const AHEAD: usize = 4;
+/// Rows on their way from memory while one is measured. WebAssembly cannot ask for them early.
+const AHEAD: usize = if cfg!(target_family = "wasm") { 1 } else { 4 };
 
 /// What a search gives, and how.
 type Found = (Vec<Hit>, Explain);
@@ -112,19 +112,23 @@ impl Index {
         out: &mut Vec<f32>,
     ) -> Result<()> {
         out.clear();
+        let metric = self.config.metric;
+        let length = (metric == Metric::Cosine).then(|| self.kernels.dot(query, query).sqrt());
+        let measure =
+            |row: &RowRef| metric.rank_of_lengths(self.kernels, query, row, length.zip(row.length()));
         let mut ahead: [Option<RowRef>; AHEAD] = [const { None }; AHEAD];
         let mut at = 0;
         for slot in slots {
             let row = self.vector(slot)?;
             simd::prefetch(&row);
             if let Some(due) = ahead[at].replace(row) {
-                out.push(self.rank(query, &due));
+                out.push(measure(&due));
             }
             at = (at + 1) % AHEAD;
         }
         for _ in 0..AHEAD {
             if let Some(due) = ahead[at].take() {
-                out.push(self.rank(query, &due));
+                out.push(measure(&due));
             }
             at = (at + 1) % AHEAD;
         }

@@ -95,9 +95,12 @@ fn assert_all_close(kernels: &Kernels, a: &[f32], b: &[f32], what: &str) {
     let dots = [oracle(a, b, |a, b| a * b), oracle(a, a, |a, b| a * b), oracle(b, b, |a, b| a * b)];
     assert_close(kernels.l2_squared(a, b), l2, len, &format!("l2_squared, {what}"));
     assert_close(kernels.dot(a, b), dots[0], len, &format!("dot, {what}"));
-    for (part, (got, want)) in kernels.dot_and_norms(a, b).into_iter().zip(dots).enumerate() {
+    let together = kernels.dot_and_norms(a, b);
+    for (part, (got, want)) in together.into_iter().zip(dots).enumerate() {
         assert_close(got, want, len, &format!("dot_and_norms[{part}], {what}"));
     }
+    let apart = [kernels.dot(a, b), kernels.dot(a, a), kernels.dot(b, b)];
+    assert_eq!(together.map(f32::to_bits), apart.map(f32::to_bits), "the same bits, {what}");
 }
 
 #[test]
