@@ -124,8 +124,6 @@ impl<'a> Rows<'a> {
                 *own = index.kernels.l2_squared(origin, fetch(i)?);
             }
         }
-        select(held, near.len(), m, at_least, &|i| own[i], &mut |i, j| {
-            Ok(self.apart(fetch(i)?, fetch(j)?))
-        })
+        select(held, near.len(), m, at_least, &|i| own[i], &mut |i, j| Ok(self.apart(fetch(i)?, fetch(j)?)))
     }
 }
