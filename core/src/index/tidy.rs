@@ -368,7 +368,6 @@ impl Index {
         }
         let epoch = self.adjacency.epoch();
         let view = self.kv.view()?;
-        self.mix.note_reads(rest.len() as u64);
         self.adjacency.fetch(&*view, epoch, &rest, see)
     }
 
