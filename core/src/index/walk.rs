@@ -124,13 +124,13 @@ impl Index {
             if let Some(due) = ahead[at].replace(row) {
                 out.push(measure(&due));
             }
-            at = (at + 1) % AHEAD;
+            at = if at + 1 < AHEAD { at + 1 } else { 0 };
         }
         for _ in 0..AHEAD {
             if let Some(due) = ahead[at].take() {
                 out.push(measure(&due));
             }
-            at = (at + 1) % AHEAD;
+            at = if at + 1 < AHEAD { at + 1 } else { 0 };
         }
         Ok(())
     }
