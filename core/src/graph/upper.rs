@@ -154,10 +154,12 @@ impl Upper {
         self.entry.store((u64::from(self.level(node)) << 32 | u64::from(node)) + 1, Ordering::Release);
     }
 
-    /// Makes `node` the entry point if it reaches higher than the present one.
+    /// Makes `node` the entry point if it reaches higher than the present one, or as high from a lower slot: whatever
+    /// the history, a graph has one entry point.
     pub(crate) fn offer_entry(&self, node: Node) {
         let level = self.level(node);
-        if self.entry().is_none_or(|(_, top)| level > top) {
+        let after = |(entry, top)| (level, self.slot(entry)) > (top, self.slot(node));
+        if self.entry().is_none_or(after) {
             self.set_entry(node);
         }
     }

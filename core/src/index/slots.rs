@@ -3,6 +3,7 @@
 //! Stored, a slot without a live row has an entry in `Space::Dead`: empty while dead, [`SWEPT`] once swept.
 
 use super::commit::Writer;
+use super::tidy::worth;
 use super::{Index, Published};
 use crate::vectors::FrozenRows;
 use crate::{Result, Slot, sync};
@@ -37,9 +38,12 @@ impl Slots {
 
     /// How many are swept.
     pub(crate) fn swept(&self) -> u64 {
-        self.free.len()
-            + self.copied.len()
-            + self.waiting.iter().map(|(_, slots)| slots.len() as u64).sum::<u64>()
+        self.free.len() + self.copied.len() + self.waiting()
+    }
+
+    /// How many of them a reader may still come by, or the journal alone knows of.
+    fn waiting(&self) -> u64 {
+        self.waiting.iter().map(|(_, slots)| slots.len() as u64).sum()
     }
 
     /// Every swept slot.
@@ -190,13 +194,16 @@ impl Index {
         while let Some((seq, _)) = w.slots.waiting.front()
             && *seq <= oldest
         {
-            // A new row overwrites the old one's vector: were the death lost to a power cut, a live row would be.
+            // A new row overwrites the old one's vector: were the death lost with the end of the journal, a live row
+            // would be. So the store must have it, which is worth a checkpoint of its own once per sweep.
             if *seq > w.durable {
-                if let Err(error) = self.sync_journal() {
+                if w.slots.waiting() < worth(w.meta.live) {
+                    break;
+                }
+                if let Err(error) = self.checkpoint(w) {
                     w.slots.copied = free;
                     return Err(error);
                 }
-                w.durable = w.seq;
             }
             if let Some((_, slots)) = w.slots.waiting.pop_front() {
                 free.extend(slots);

@@ -30,6 +30,11 @@ const FREED: usize = 256;
 /// Rows whose graph is emptied through the journal; more are emptied in the store.
 const FEW: u64 = 4096;
 
+/// How many dead rows are worth a sweep among so many live ones.
+pub(crate) fn worth(live: u64) -> u64 {
+    LEAST.max(live / PART)
+}
+
 /// A sweep under way.
 pub(crate) struct Sweep {
     /// The rows that are going, those that hang on others first.
@@ -194,7 +199,7 @@ impl Index {
 
     /// One step, of the sweep under way or of one that is due.
     fn sweep_step(&self, w: &mut Writer) -> Result<bool> {
-        let least = LEAST.max(w.meta.live / PART);
+        let least = worth(w.meta.live);
         if w.sweep.is_none() {
             w.sweep = self.begin(w, least)?;
             if w.sweep.is_none() {
@@ -408,14 +413,14 @@ impl Index {
         Ok(true)
     }
 
-    /// Where the entry point is going, makes the highest node that stays the new one.
+    /// Where the entry point is going, makes that of the nodes that stay the new one which offering all would.
     fn hand_over(&self, w: &mut Writer, sweep: &Sweep) -> Result<()> {
         if self.upper.entry().is_none_or(|(node, _)| !sweep.nodes.contains_key(&node)) {
             return Ok(());
         }
         let stays = (0..self.upper.len())
             .filter(|&node| !self.upper.is_free(node) && !sweep.nodes.contains_key(&node))
-            .max_by_key(|&node| (self.upper.level(node), self.alive(self.upper.slot(node)), !node));
+            .max_by_key(|&node| (self.upper.level(node), !self.upper.slot(node)));
         let node = match stays {
             Some(node) => node,
             None => {
