@@ -270,7 +270,7 @@ fn sync_parent(dir: &Path) -> Result<()> {
 }
 
 /// Makes the directory's entries survive power loss; Windows offers no such call and needs none.
-fn sync_dir(dir: &Path) -> Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     if cfg!(windows) {
         return Ok(());
     }

@@ -108,16 +108,25 @@ impl RocksKv {
             let said = format!("{} holds no RocksDB store; restore it from a copy", dir.display());
             return Err(Error::corrupt(said));
         }
-        let unused = std::iter::once(setup.unused());
         let opened = if read_only {
             // What an older version never made is empty.
             let spaces = stored.unwrap_or_default().into_iter().map(|space| setup.descriptor(space));
-            DB::open_cf_descriptors_read_only(&setup.db, dir, unused.chain(spaces), false)
+            let spaces = std::iter::once(setup.unused()).chain(spaces);
+            DB::open_cf_descriptors_read_only(&setup.db, dir, spaces, false)
         } else {
             fs::create_dir_all(dir).map_err(|error| Error::io(dir.display(), error))?;
-            bulk::clean(dir)?;
-            let spaces = Space::ALL.map(|space| setup.descriptor(space));
-            DB::open_cf_descriptors(&setup.db, dir, unused.chain(spaces))
+            let open = || {
+                let spaces = Space::ALL.map(|space| setup.descriptor(space));
+                DB::open_cf_descriptors(&setup.db, dir, std::iter::once(setup.unused()).chain(spaces))
+            };
+            let opened = match open() {
+                Err(error) if faults::is_absence(error.as_ref()) && bulk::take_back(dir)? => open(),
+                opened => opened,
+            };
+            if opened.is_ok() {
+                bulk::clean(dir)?;
+            }
+            opened
         };
         let db = opened.map_err(|error| faults::translated(dir, &error))?;
         witness::check(dir, db.latest_sequence_number())?;

@@ -341,6 +341,37 @@ over_stores!(
     a_refused_system_call_leaves_nothing_and_loses_nothing,
 );
 
+/// RocksDB removes the files of such a load, but its list of files may name them on disk.
+#[cfg(all(target_os = "linux", feature = "rocksdb"))]
+#[test]
+fn a_bulk_build_whose_record_rocksdb_cannot_sync_is_taken_back() {
+    let seed = seed();
+    let home = Home::Files(StoreKind::RocksDb);
+    let on = OnDisk { home, ..OnDisk::new(Metric::L2, Durability::Sync) };
+    let write = workload::bulk(&mut Rng::new(seed), &SHAPE, SHAPE.most);
+    let steps = [Step::Write(write), Step::Reopen(true), Step::Flush];
+    let whole = SimDisk::new();
+    Trace::starting_with(Model::new(SHAPE.dim, Metric::L2)).record(&whole, &on, &steps, true);
+    let lists = |n: usize| {
+        let what = whole.describe(n);
+        what.contains("/MANIFEST-") && what.ends_with(": sync")
+    };
+    let syncs: Vec<usize> = (0..whole.ops()).filter(|&n| lists(n)).collect();
+    let refused = Mutex::new(0);
+    side_by_side(16, syncs.into_iter(), |n| {
+        for (code, once) in [(Code::StorageFull, true), (Code::Io, true), (Code::Io, false)] {
+            let disk = SimDisk::new();
+            disk.fail_at(n, code, once);
+            let what = format!("ASTEROID_SEED={seed}: operation {n} fails with {code:?}, once: {once}");
+            let outcome = Faulty { on: &on, disk: &disk, code, n, what: &what }.run(&steps);
+            *refused.lock().unwrap() += usize::from(outcome.failed);
+        }
+    });
+    let refused = refused.into_inner().unwrap();
+    println!("{refused} bulk builds met a list of files that could not be synced");
+    assert!(refused > 10);
+}
+
 /// Lets every `stride`-th operation of a run fail, in all ways.
 fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
     let began = Instant::now();

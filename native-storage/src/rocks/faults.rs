@@ -58,6 +58,11 @@ impl Faults {
     }
 }
 
+/// Whether a status says that a file is gone.
+pub(super) fn is_absence(said: &str) -> bool {
+    said.contains("No such file or directory")
+}
+
 /// A RocksDB status as our error; `dir` is where the store is.
 pub(super) fn translated(dir: &Path, status: &rocksdb::Error) -> Error {
     described(dir, status.as_ref())
@@ -70,7 +75,7 @@ pub(super) fn described(dir: &Path, said: &str) -> Error {
         Code::StorageFull
     } else if has("While lock file") || has("lock hold by current process") {
         Code::Locked
-    } else if has("No such file or directory") || !(has("IO error") || said.starts_with("Operation ")) {
+    } else if is_absence(said) || !(has("IO error") || said.starts_with("Operation ")) {
         // What is left are refusals of what the files say, and a file that the list of files names but is gone.
         Code::Corrupt
     } else {
