@@ -4,6 +4,7 @@
 //   node scripts/build-wasm.mjs             all of it
 //   node scripts/build-wasm.mjs --js        the JavaScript alone, around the engine that was built last
 //   node scripts/build-wasm.mjs --check     also fails where the download is over its budget
+//   node scripts/build-wasm.mjs --conformance   instead a worker for tests, which runs the contracts of the stores
 //
 // Needs Rust with wasm32-unknown-unknown (see wasm.sh). Fetches wasm-bindgen's command line of the version in Cargo.lock
 // and binaryen once into the cache folder.
@@ -21,6 +22,7 @@ const { values } = parseArgs({
   options: {
     js: { type: 'boolean' },
     check: { type: 'boolean' },
+    conformance: { type: 'boolean' },
     profile: { type: 'string', default: 'browser' },
   },
 })
@@ -54,35 +56,20 @@ async function wasmOpt() {
   return program
 }
 
-async function buildEngine() {
-  const { profile } = values
-  const output = await run('bash', [
-    'scripts/wasm.sh',
-    'build',
-    '--package',
-    'asteroid-wasm',
-    '--profile',
-    profile,
-  ])
+/** Compiles the engine and its bindings: `engine.js` and `engine_bg.wasm` in `folder`. */
+async function compile(folder, profile, options = []) {
+  const cargo = ['scripts/wasm.sh', 'build', '--package', 'asteroid-wasm', '--profile', profile, ...options]
+  const output = await run('bash', cargo)
   const target = /^wasm: target folder (.*)$/m.exec(output)[1]
   const built = join(root, target, 'wasm32-unknown-unknown', profile, 'asteroid_wasm.wasm')
-  rmSync(bindings, { recursive: true, force: true })
-  const web = [
-    '--target',
-    'web',
-    '--no-typescript',
-    '--omit-default-module-path',
-    '--remove-producers-section',
-  ]
-  await run(await bindgen(), [
-    ...web,
-    '--remove-name-section',
-    '--out-name',
-    'engine',
-    '--out-dir',
-    bindings,
-    built,
-  ])
+  rmSync(folder, { recursive: true, force: true })
+  const web = ['--target', 'web', '--no-typescript', '--omit-default-module-path']
+  const small = ['--remove-producers-section', '--remove-name-section']
+  await run(await bindgen(), [...web, ...small, '--out-name', 'engine', '--out-dir', folder, built])
+}
+
+async function buildEngine() {
+  await compile(bindings, values.profile)
   const features = ['--enable-simd', '--enable-bulk-memory', '--enable-sign-ext', '--enable-mutable-globals']
   features.push('--enable-nontrapping-float-to-int', '--enable-reference-types', '--enable-multivalue')
   const raw = join(bindings, 'engine_bg.wasm')
@@ -138,10 +125,18 @@ const common = {
 }
 // Bundlers look for calls as they are written in start.mjs: their syntax stays.
 const page = { ...common, entryPoints: ['wasm/js/page/index.mjs'], minifySyntax: false }
-const worker = {
-  ...common,
-  entryPoints: ['wasm/js/worker/worker.mjs'],
-  alias: { 'asteroid-engine': join(bindings, 'engine.js'), 'asteroid-host': './wasm/js/worker/host.mjs' },
+const engineIn = (folder) => ({
+  'asteroid-engine': join(folder, 'engine.js'),
+  'asteroid-host': './wasm/js/worker/host.mjs',
+})
+const worker = { ...common, entryPoints: ['wasm/js/worker/worker.mjs'], alias: engineIn(bindings) }
+
+/** For tests, with assertions. */
+async function buildConformance() {
+  const folder = join(root, 'target/wasm-conformance')
+  await compile(folder, 'conformance', ['--features', 'asteroid-wasm/conformance'])
+  const entryPoints = ['tests/js/browser/conformance.worker.mjs']
+  await build({ ...common, entryPoints, alias: engineIn(folder), outfile: join(folder, 'worker.mjs') })
 }
 
 async function buildScripts() {
@@ -164,23 +159,28 @@ async function buildInline() {
   await build({ ...page, outfile: join(dist, 'inline.mjs'), plugins })
 }
 
-mkdirSync(dist, { recursive: true })
-if (!values.js) await buildEngine()
-await buildScripts()
-await buildInline()
-writeFileSync(join(dist, 'asteroid.wasm'), readFileSync(join(bindings, 'asteroid.wasm')))
+if (values.conformance) await buildConformance()
+else await buildPackage()
 
-let total = 0
-for (const name of ['asteroid.wasm', 'index.mjs', 'worker.mjs', 'inline.mjs']) {
-  const content = readFileSync(join(dist, name))
-  const small = brotliCompressSync(content).length
-  if (name !== 'inline.mjs') total += small
-  console.log(
-    `wasm: ${name.padEnd(14)} ${String(content.length).padStart(9)} bytes ${String(small).padStart(8)} brotli`,
-  )
-}
-console.log(`wasm: download       ${' '.repeat(9)}       ${String(total).padStart(8)} brotli, of ${BUDGET}`)
-if (values.check && total > BUDGET) {
-  console.error(`wasm: the download is ${total - BUDGET} bytes over its budget`)
-  process.exitCode = 1
+async function buildPackage() {
+  mkdirSync(dist, { recursive: true })
+  if (!values.js) await buildEngine()
+  await buildScripts()
+  await buildInline()
+  writeFileSync(join(dist, 'asteroid.wasm'), readFileSync(join(bindings, 'asteroid.wasm')))
+
+  let total = 0
+  for (const name of ['asteroid.wasm', 'index.mjs', 'worker.mjs', 'inline.mjs']) {
+    const content = readFileSync(join(dist, name))
+    const small = brotliCompressSync(content).length
+    if (name !== 'inline.mjs') total += small
+    console.log(
+      `wasm: ${name.padEnd(14)} ${String(content.length).padStart(9)} bytes ${String(small).padStart(8)} brotli`,
+    )
+  }
+  console.log(`wasm: download       ${' '.repeat(9)}       ${String(total).padStart(8)} brotli, of ${BUDGET}`)
+  if (values.check && total > BUDGET) {
+    console.error(`wasm: the download is ${total - BUDGET} bytes over its budget`)
+    process.exitCode = 1
+  }
 }

@@ -27,7 +27,14 @@ const STEP_TIMEOUT_MS = 40 * 60_000
 const COMPILE_TIMEOUT_MS = 3 * STEP_TIMEOUT_MS
 const MONTH_MS = 30 * 24 * 3600_000
 
-const WASM_LINT = ['clippy', '--package', 'asteroid-wasm', '--profile', 'browser', '--', '-D', 'warnings']
+const WASM_LINT = [
+  'clippy',
+  '--package=asteroid-wasm',
+  '--features=asteroid-wasm/conformance',
+  '--profile=browser',
+  '--',
+  '--deny=warnings',
+]
 
 const ci = Boolean(process.env.CI)
 const logs = join(root, 'target/test-logs')
@@ -78,6 +85,9 @@ const steps = [
       ),
     ),
   ],
+  ['store contracts for browsers', () => command('node', ['scripts/build-wasm.mjs', '--conformance'])],
+  ['store contracts in the browser', nodeTests(jsTest('browser-stores'))],
+  ['recall in the browser', nodeTests(jsTest('browser-recall'))],
   ['js recall, small cuts', nodeTests(jsTest('recall-small'))],
   ...NEWER_NODES.map((version) => [`node tests on node ${version}`, () => testOnNode(version)]),
   ['licences', () => command('node', ['scripts/licenses.mjs'])],

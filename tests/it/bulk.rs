@@ -1,6 +1,5 @@
 //! Bulk builds through the facade: equal at any thread count, whole or nothing after any crash, as good a base as inserts.
 
-use crate::kv::{Entries, dump};
 use crate::model_on_disk::{Home, OnDisk, Opened};
 #[cfg(target_os = "linux")]
 use asteroid_core::StoreKind;
@@ -11,6 +10,7 @@ use asteroid_core::{
     Rows, SearchParams, Serial, Stores,
 };
 use asteroid_native_storage::RedbKv;
+use asteroid_tests::kv::{Entries, dump};
 #[cfg(target_os = "linux")]
 use asteroid_tests::over_stores;
 use asteroid_tests::rng::{Rng, seed};

@@ -1,10 +1,11 @@
 //! The RocksDB store: the random model, killed processes, damage, full disks, read-only places.
 
-use crate::kv::{add, dump, equals_the_model, get, put, scan};
+use crate::kv::equals_the_model;
 use asteroid_core::kv::{Batch, Kv, MemKv, Op, Range, Space, links};
 use asteroid_core::{Code, Result};
 use asteroid_native_storage::RocksKv;
 use asteroid_tests::files::{Mount, copy_settled, copy_tree, quick_dir};
+use asteroid_tests::kv::{add, dump, get, put, scan};
 use asteroid_tests::rng::{Rng, seed};
 use std::fs;
 use std::io::{BufRead, BufReader};

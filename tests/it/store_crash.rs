@@ -1,9 +1,9 @@
 //! The stores on disk against crashes and faults, and redb against damage; `rocks.rs` damages the other one.
 
-use crate::kv::{Entries, dump};
 use asteroid_core::kv::{Batch, Kv, MemKv, Op, Range, Space, links};
 use asteroid_core::{Code, Result};
 use asteroid_native_storage::RedbKv;
+use asteroid_tests::kv::{Entries, dump};
 use asteroid_tests::pool::side_by_side;
 use asteroid_tests::quiet::{panics, quiet, said};
 use asteroid_tests::rng::{Rng, seed};

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { open } from 'asteroid-db'
 import { browser } from './browser/chromium.mjs'
+import { assertSameHits } from './browser/hits.mjs'
 import { seeded, vectors } from './random.mjs'
 
 const ROWS = 4_000
@@ -17,21 +18,6 @@ test.after(async () => {
   await world.close()
   rmSync(folder, { recursive: true, force: true })
 })
-
-/** Two processors add in two orders: the last digits of a distance differ, and rows that are as far may change places. */
-function assertSame(lists, expected) {
-  const close = (a, b) => Math.abs(a - b) < 2e-6
-  assert.equal(lists.length, expected.length)
-  lists.forEach((hits, query) => {
-    const other = expected[query]
-    assert.equal(hits.length, other.length)
-    hits.forEach(({ id, distance }, at) => {
-      assert.ok(close(distance, other[at].distance), `query ${query}, hit ${at}: ${distance}`)
-      const there = other.find((hit) => hit.id === id) ?? other.at(-1)
-      assert.ok(close(distance, there.distance), `query ${query}: ${id} at ${distance}`)
-    })
-  })
-}
 
 for (const storage of ['opfs', 'indexeddb', 'memory']) {
   test(`Node to ${storage} and back`, async (t) => {
@@ -79,7 +65,7 @@ for (const storage of ['opfs', 'indexeddb', 'memory']) {
       [storage, [...queries]],
     )
     assert.equal(answer.used, storage)
-    assertSame(answer.lists, expected)
+    assertSameHits(answer.lists, expected)
     assert.deepEqual([answer.even, answer.problems, answer.last], [ROWS / 2, [], 1])
 
     const back = await open(join(folder, `${storage} back`), { from: Buffer.from(answer.file, 'base64') })

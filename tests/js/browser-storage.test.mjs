@@ -1,33 +1,17 @@
 // What browsers do to a database: kill it, fill its quota, end and begin again. Needs `npm run build:wasm`.
 //
-// ASTEROID_KILLS   renderer processes to kill per storage (default 10)
+// ASTEROID_KILLS   how often writing is cut off per storage (default 30)
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
 import test from 'node:test'
 import { browser } from './browser/chromium.mjs'
 import { seeded } from './random.mjs'
 
-const kills = Number(process.env.ASTEROID_KILLS ?? 10)
+const kills = Number(process.env.ASTEROID_KILLS ?? 30)
 const seed = Number(process.env.ASTEROID_SEED ?? Math.floor(Math.random() * 2 ** 31))
 const world = await browser()
 test.after(() => world.close())
 
-/** Kills the processes that run this browser's pages, as the system would: at once. */
-function killRenderers() {
-  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-  const running = pids.filter((pid) => {
-    try {
-      const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1')
-      return command.includes('--type=renderer') && command.includes(world.profile)
-    } catch {
-      return false
-    }
-  })
-  for (const pid of running) process.kill(Number(pid), 'SIGKILL')
-  return running.length
-}
-
-/** Numbered writes without an end, each told as soon as it is acknowledged. Every sixth writes many rows. */
+/** Numbered writes without an end, each told as soon as it is acknowledged. Every sixth writes many rows; some flush. */
 async function writeOn([name, storage, first]) {
   const db = await globalThis.asteroid.open(name, { dim: 8, storage })
   const vector = (row) => Float32Array.from({ length: 8 }, (_, i) => Math.sin(row * 8 + i))
@@ -36,6 +20,7 @@ async function writeOn([name, storage, first]) {
       const ids = Array.from({ length: write % 6 === 5 ? 150 : 1 }, (_, i) => write * 1000 + i)
       if (ids.length === 1) await db.insert(ids[0], vector(ids[0]), { write })
       else await db.insertMany({ ids, vectors: ids.map(vector), payloads: ids.map(() => ({ write })) })
+      if (write % 40 === 39) await db.flush()
       globalThis.acknowledged(write)
     }
   })()
@@ -59,8 +44,18 @@ async function inspect([name, storage]) {
   return { rows: Array.from(rows, (count) => count ?? 0), wrong, problems, used, found }
 }
 
+/** How a page that writes may end: every second is killed with its process, now and then all of the browser is. */
+async function cutOff(page, round) {
+  if (round % 10 === 9) return world.killAndRestart()
+  if (round % 2 === 1) return page.close()
+  const crashed = new Promise((resolve) => page.on('crash', resolve))
+  world.killRenderers()
+  await crashed
+  await page.close()
+}
+
 for (const storage of ['opfs', 'indexeddb']) {
-  test(`${storage}: no killed process loses or harms what was acknowledged`, async (t) => {
+  test(`${storage}: no killed process or closed page loses or harms what was acknowledged`, async (t) => {
     t.diagnostic(`ASTEROID_SEED=${seed}`)
     const next = seeded(seed)
     const name = `killed ${storage}`
@@ -72,13 +67,10 @@ for (const storage of ['opfs', 'indexeddb']) {
       await page.exposeFunction('acknowledged', (write) => {
         acknowledged = write
       })
-      const crashed = new Promise((resolve) => page.on('crash', resolve))
       await page.evaluate(writeOn, [name, storage, first])
       await new Promise((resolve) => setTimeout(resolve, 50 + next() * 600))
       const before = acknowledged
-      assert.ok(killRenderers() > 0, 'no process to kill was found')
-      await crashed
-      await page.close()
+      await cutOff(page, round)
       const after = await world.page()
       const { rows, wrong, problems, used, found } = await after.evaluate(inspect, [name, storage])
       await after.close()

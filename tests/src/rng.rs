@@ -1,6 +1,17 @@
 //! Seeds and a small generator for random tests.
 
+/// The seed where there is neither an environment nor a clock; its host prints it.
+#[cfg(target_family = "wasm")]
+pub static GIVEN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
+/// The seed of this run: the one that was given.
+#[cfg(target_family = "wasm")]
+pub fn seed() -> u64 {
+    GIVEN.load(std::sync::atomic::Ordering::Relaxed)
+}
+
 /// The seed of this run: `ASTEROID_SEED` where set, else the time. Printed, so that a failure replays.
+#[cfg(not(target_family = "wasm"))]
 pub fn seed() -> u64 {
     let seed = match std::env::var("ASTEROID_SEED") {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("ASTEROID_SEED is not a number: {text}")),

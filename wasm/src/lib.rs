@@ -7,6 +7,8 @@
 #![cfg(target_family = "wasm")]
 
 mod bulk;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod convert;
 mod engine;
 mod files;

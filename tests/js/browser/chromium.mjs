@@ -1,6 +1,6 @@
 // A Chromium to test in, and the pages it opens.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { extname, join, normalize } from 'node:path'
@@ -44,11 +44,12 @@ export function chromiumProgram() {
   )
 }
 
-/** Serves a folder, or the repository, on a port of its own; `/` is its index.html, or an empty page. */
-export async function serve(folder = root, { headers = {} } = {}) {
+/** Serves a folder, or the repository, on a port of its own; `/` is its index.html, or an empty page. `seen` hears of paths. */
+export async function serve(folder = root, { headers = {}, seen } = {}) {
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname))
     const file = join(folder, path === '/' ? 'index.html' : path)
+    seen?.(path)
     const found = existsSync(file) && statSync(file).isFile()
     if (!found && path !== '/') return response.writeHead(404).end()
     const type = TYPES[extname(file)] ?? 'application/octet-stream'
@@ -59,9 +60,22 @@ export async function serve(folder = root, { headers = {} } = {}) {
   return { url: `http://localhost:${server.address().port}/`, close: () => server.close() }
 }
 
+/** The processes of the browser on `profile`, each with its command line. */
+function processesOf(profile) {
+  return readdirSync('/proc').flatMap((pid) => {
+    if (!/^\d+$/.test(pid)) return []
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'latin1')
+      return command.includes(profile) ? [{ pid: Number(pid), command }] : []
+    } catch {
+      return []
+    }
+  })
+}
+
 /** A browser with a profile of its own, gone with `close`. `pages` open on the server, with the package as `asteroid`. */
-export async function browser() {
-  const server = await serve()
+export async function browser({ folder, seen } = {}) {
+  const server = await serve(folder, { seen })
   const profile = mkdtempSync(join(tmpdir(), 'asteroid-browser-'))
   const launch = () =>
     chromium.launchPersistentContext(profile, {
@@ -70,6 +84,7 @@ export async function browser() {
       args: FLAGS,
     })
   let context = await launch()
+  const renderers = () => processesOf(profile).filter(({ command }) => command.includes('--type=renderer'))
   const load = async (page) => {
     await page.goto(server.url)
     await page.evaluate(async () => {
@@ -88,6 +103,27 @@ export async function browser() {
     /** Ends the browser, keeps what it stored, and begins it again. */
     async restart() {
       await context.close()
+      context = await launch()
+    },
+    /** Bytes of the processes that run pages which are theirs alone. */
+    memory() {
+      const own = ({ pid }) =>
+        Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))[1])
+      return renderers().reduce((sum, process) => sum + own(process) * 1024, 0)
+    },
+    /** Kills the processes that run pages, as the system would: at once. */
+    killRenderers() {
+      const running = renderers()
+      if (running.length === 0) throw new Error('no process to kill was found')
+      for (const { pid } of running) process.kill(pid, 'SIGKILL')
+    },
+    /** Kills the browser's first process, waits for the end of the others, and begins it again. */
+    async killAndRestart() {
+      const first = processesOf(profile).find(({ command }) => !command.includes('--type='))
+      const closed = new Promise((resolve) => context.once('close', resolve))
+      process.kill(first.pid, 'SIGKILL')
+      await closed
+      while (renderers().length > 0) await new Promise((look) => setTimeout(look, 20))
       context = await launch()
     },
     async close() {

@@ -23,7 +23,8 @@ class HandleFile {
   }
 
   read(at, out) {
-    return this.#handle.read(out, { at })
+    // Browsers refuse places that no file can have.
+    return at < this.#len ? this.#handle.read(out, { at }) : 0
   }
 
   write(at, data) {
