@@ -28,6 +28,8 @@ use view::View;
 
 /// Between two looks at whether RocksDB has caught up.
 const PAUSE: Duration = Duration::from_millis(2);
+/// Room that compaction leaves to checkpoints.
+const SPARE: u64 = 64 << 20;
 /// How long writing waits for compaction that had no room.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -267,7 +269,8 @@ impl RocksKv {
     fn compact_again(&self) -> Result<()> {
         if self.held_back.swap(false, Ordering::Relaxed) {
             for space in Space::ALL {
-                let set = self.db.set_options_cf(self.family(space)?, &[("disable_auto_compactions", "false")]);
+                let set =
+                    self.db.set_options_cf(self.family(space)?, &[("disable_auto_compactions", "false")]);
                 set.map_err(|error| self.failure(&error))?;
             }
         }
@@ -349,12 +352,13 @@ impl RocksKv {
     }
 }
 
-/// Whether the disk of `dir` has room for all its tables once more, which the largest compaction takes.
+/// Whether the disk of `dir` has room for all its tables once more, which the largest compaction takes, and for what
+/// must be written meanwhile.
 fn has_room(dir: &Path) -> bool {
     let Ok(files) = fs::read_dir(dir) else { return true };
     let tables = files.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "sst"));
     let size: u64 = tables.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-    fs4::available_space(dir).map_or(true, |room| room >= size)
+    fs4::available_space(dir).map_or(true, |room| room >= size + SPARE)
 }
 
 /// The spaces of the store in `dir`; `None` where there is none.

@@ -85,7 +85,9 @@ pub(super) fn described(dir: &Path, said: &str) -> Error {
 }
 
 fn is_full(said: &str) -> bool {
-    ["No space left", "quota exceeded", "File too large", "allowed space"].iter().any(|text| said.contains(text))
+    ["No space left", "quota exceeded", "File too large", "allowed space"]
+        .iter()
+        .any(|text| said.contains(text))
 }
 
 #[cfg(test)]
@@ -95,11 +97,17 @@ mod tests {
     #[test]
     fn a_compaction_without_room_ends_nothing_and_all_else_does() {
         let faults = Faults::default();
-        faults.hear("Waiting after background compaction error: IO error: No space left on device: 9.sst, counts: 1");
+        faults.hear(
+            "Waiting after background compaction error: IO error: No space left on device: 9.sst, counts: 1",
+        );
         faults.hear("unrelated error: IO error: something");
         assert_eq!((faults.cramped(), faults.fatal(1)), (1, None));
-        assert!(faults.fatal(2).is_some_and(|said| said.contains("failed")), "a complaint that is never told");
-        faults.hear("[JOB 3] Waiting after background flush error: IO error: No space left on device: 10.sst");
+        assert!(
+            faults.fatal(2).is_some_and(|said| said.contains("failed")),
+            "a complaint that is never told"
+        );
+        faults
+            .hear("[JOB 3] Waiting after background flush error: IO error: No space left on device: 10.sst");
         faults.hear("Waiting after background compaction error: Corruption: block checksum mismatch");
         let said = faults.fatal(3).unwrap();
         assert!(said.contains("10.sst"), "{said}");
