@@ -24,7 +24,8 @@ enum Step {
     Reopen(bool),
 }
 
-const SHAPE: Shape = Shape { dim: 6, metric: Metric::L2, rows: 600, most: 300, wrong: 5 };
+/// More lists than half of those that fit into the least cache, so that checkpoints come within calls.
+const SHAPE: Shape = Shape { dim: 6, metric: Metric::L2, rows: 1000, most: 450, wrong: 5 };
 
 fn steps(seed: u64, count: usize, shape: &Shape) -> Vec<Step> {
     let mut rng = Rng::new(seed);
