@@ -359,7 +359,7 @@ fn a_bulk_build_whose_record_rocksdb_cannot_sync_is_taken_back() {
     };
     let syncs: Vec<usize> = (0..whole.ops()).filter(|&n| lists(n)).collect();
     let refused = Mutex::new(0);
-    side_by_side(16, syncs.into_iter(), |n| {
+    side_by_side(16, syncs, |n| {
         for (code, once) in [(Code::StorageFull, true), (Code::Io, true), (Code::Io, false)] {
             let disk = SimDisk::new();
             disk.fail_at(n, code, once);
