@@ -373,6 +373,31 @@ over_stores!(
     a_refused_system_call_leaves_nothing_and_loses_nothing,
 );
 
+/// What was taken back must not count as a write: the journal of those that follow would begin after it.
+#[test]
+fn a_bulk_build_that_fails_leaves_a_database_that_takes_writes() {
+    let seed = seed();
+    let on = OnDisk::new(Metric::L2, Durability::Sync);
+    let mut rng = Rng::new(seed);
+    let build = Step::Write(workload::bulk(&mut rng, &SHAPE, SHAPE.most));
+    let rows = Step::Write(workload::many(&mut rng, &SHAPE, Mode::Upsert));
+    let steps = [build, rows.clone(), Step::Reopen(false), rows, Step::Reopen(true)];
+    let whole = SimDisk::new();
+    Trace::starting_with(Model::new(SHAPE.dim, Metric::L2)).record(&whole, &on, &steps[..1], true);
+    let refused = Mutex::new(0);
+    side_by_side(2, 0..whole.ops(), |n| {
+        let code = if n % 2 == 0 { Code::StorageFull } else { Code::Io };
+        let disk = SimDisk::new();
+        disk.fail_at(n, code, true);
+        let what = format!("ASTEROID_SEED={seed}: operation {n} fails with {code:?}");
+        let outcome = Faulty { on: &on, disk: &disk, code, n, what: &what }.run(&steps);
+        *refused.lock().unwrap() += usize::from(outcome.failed && !outcome.poisoned);
+    });
+    let refused = refused.into_inner().unwrap();
+    println!("{refused} bulk builds and openings were refused and made up for");
+    assert!(refused > 2);
+}
+
 /// RocksDB removes the files of such a load, but its list of files may name them on disk.
 #[cfg(all(target_os = "linux", feature = "rocksdb"))]
 #[test]

@@ -105,12 +105,12 @@ impl Index {
         phase(BulkPhase::Store);
         control.check().inspect_err(cleared)?;
         // Later writes must be told from the state shown here, which is never before the first write.
-        w.seq = w.seq.max(1);
+        let seq = w.seq.max(1);
         let mut meta = w.meta;
         meta.next = count as u32;
         meta.committed = meta.next;
         meta.live = count as u64;
-        meta.applied = w.seq;
+        meta.applied = seq;
         meta.next_id = match rows.ids {
             None => count as u64,
             Some(ids) => super::write::next_id(ids.iter()),
@@ -147,9 +147,10 @@ impl Index {
             self.twins.ensure(twin)[0].store(next, Ordering::Release);
             self.twins.ensure(rep)[0].store(twin + 1, Ordering::Release);
         }
+        w.seq = seq;
         w.meta = meta;
         self.allocated.store(meta.next, Ordering::Release);
-        self.publish(Published { seq: w.seq, slots: meta.committed, live: meta.live }, |live| {
+        self.publish(Published { seq, slots: meta.committed, live: meta.live }, |live| {
             live.insert_range(0..meta.committed);
         });
         (control.progress)(count as u64, count as u64);
