@@ -23,6 +23,9 @@ type Failure = Option<(Code, String)>;
 const COMPACT_WAITS: u32 = 40;
 const COMPACT_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
 
+/// Largest file that is compacted as it is closed: a few tenths of a second.
+const TRIMMED: u64 = 64 << 20;
+
 /// A [`Kv`] in one redb file, one table per [`Space`], every block of the file under a checksum.
 ///
 /// `apply` is a commit in memory; `sync` makes everything so far durable in one two-phase commit (two
@@ -34,6 +37,8 @@ pub struct RedbKv {
     db: RwLock<Option<Database>>,
     bytes: Arc<dyn Bytes + Send + Sync>,
     cache_bytes: u64,
+    /// Length of the file when it was opened.
+    opened: u64,
     // What a read-only store keeps in memory instead of writing it.
     overlay: Option<Arc<CowBytes>>,
     writer: Mutex<Failure>,
@@ -79,9 +84,11 @@ impl RedbKv {
         let db = guarded(&status, || {
             Ok(Database::builder().set_cache_size(cache).create_with_backend(checked)?)
         })?;
+        let opened = bytes.len()?;
         let kv = RedbKv {
             db: RwLock::new(Some(db)),
             bytes,
+            opened,
             cache_bytes,
             overlay,
             writer: Mutex::default(),
@@ -136,7 +143,7 @@ impl RedbKv {
 
 impl RedbKv {
     /// Compacts, unless somebody reads: redb moves what readers may look at. Whether it did.
-    fn try_compact(&self) -> Result<bool> {
+    fn try_compact(&self, closing: bool) -> Result<bool> {
         self.alone(|| {
             let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
             let upto = self.seq.load(Ordering::Acquire);
@@ -149,8 +156,10 @@ impl RedbKv {
                     Err(error) => return Err(Fault::Redb(error.into())),
                     Ok(_) => {}
                 }
-                // Compaction leaves out what makes an opening after a crash quick.
-                begin(db, Durability::Immediate)?.commit()?;
+                // Compaction leaves out what makes an opening after a crash quick; a close adds it, in the least space.
+                if !closing {
+                    begin(db, Durability::Immediate)?.commit()?;
+                }
                 Ok(true)
             });
             self.status.ordered.store(false, Ordering::Release);
@@ -168,15 +177,22 @@ impl Kv for RedbKv {
     fn compact(&self) -> Result<()> {
         // Where there is one thread, whoever reads cannot end meanwhile.
         let waits = if cfg!(target_family = "wasm") { 0 } else { COMPACT_WAITS };
-        let mut done = self.try_compact()?;
+        let mut done = self.try_compact(false)?;
         for _ in 0..waits {
             if done {
                 break;
             }
             std::thread::sleep(COMPACT_WAIT);
-            done = self.try_compact()?;
+            done = self.try_compact(false)?;
         }
         Ok(())
+    }
+
+    /// redb doubles a file that is full: without this, half of one that grew may be empty.
+    fn trim(&self) {
+        if self.overlay.is_none() && (self.opened + 1..=TRIMMED).contains(&self.disk()) {
+            let _ = self.try_compact(true);
+        }
     }
 
     fn view(&self) -> Result<Box<dyn Read + '_>> {

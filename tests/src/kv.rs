@@ -123,6 +123,9 @@ pub fn compaction_changes_nothing_and_gives_space_back(kv: &dyn Kv) {
     kv.sync(u64::MAX).unwrap();
     assert!(kv.durable() > seq);
     assert_eq!(get(&*kv.view().unwrap(), Space::Payloads, b"more"), Some(b"1".to_vec()));
+    let all = dump(&*kv.view().unwrap()).unwrap();
+    kv.trim();
+    assert!(dump(&*kv.view().unwrap()).unwrap() == all);
 }
 
 /// Get many answers every key once and agrees with get.

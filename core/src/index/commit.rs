@@ -258,6 +258,8 @@ impl Index {
         if let Some(slots) = writer.stepping.take() {
             self.bury(&mut writer, slots);
         }
-        self.checkpoint(&mut writer)
+        self.checkpoint(&mut writer)?;
+        self.kv.trim();
+        Ok(())
     }
 }

@@ -232,6 +232,9 @@ pub trait Kv {
     fn compact(&self) -> Result<()> {
         Ok(())
     }
+    /// Gives back space where that takes but a moment: the store is closed next. Everything applied must be durable
+    /// before, and stays so whatever comes of it.
+    fn trim(&self) {}
     /// Bytes of memory the store's own caches hold now.
     fn memory(&self) -> u64;
     /// Bytes the store takes on disk now; 0 where it has none.
