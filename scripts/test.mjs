@@ -66,7 +66,8 @@ const steps = [
   ['rust lint for wasm32', () => command('bash', ['scripts/wasm.sh', ...WASM_LINT])],
   ['rocksdb', () => prepareRocksdb()],
   ['rust lint', cargoWithAll('clippy', ['--all-targets', '--', '-D', 'warnings'])],
-  ['rust tests', cargoWithAll('test', ['--no-fail-fast'], FUZZ)],
+  ['rust tests', cargoWithAll('test', ['--no-fail-fast', '--', '--show-output'], FUZZ)],
+  ['sequence locks under loom', () => command(npm, ['run', '--silent', 'test:loom'])],
   ['rust docs', cargoWithAll('doc', ['--no-deps'], { RUSTDOCFLAGS: '-D warnings' })],
   ['addon build', () => buildAddon({ env, echo: false, timeoutMs: STEP_TIMEOUT_MS })],
   [
@@ -133,7 +134,7 @@ async function step(place, name, job) {
     refuseHiddenSkips(output)
     passed += counts.passed || 1
     for (const [, line] of output.matchAll(
-      /^(?:# )?((?:recall|wasm: download) .*|rocksdb: (?:.*compiled|kept) .*)$/gm,
+      /^(?:# )?((?:recall|wasm: download|proof:) .*|rocksdb: (?:.*compiled|kept) .*)$/gm,
     ))
       console.log(`      ${line}`)
     const tests = counts.passed ? `, ${number(counts.passed)} tests` : ''

@@ -28,7 +28,7 @@ pub use export::{EXPORT_VERSION, Export, ExportHeader, Import};
 pub use id::{Id, MAX_ID_BYTES, Slot};
 pub use index::{
     BulkPhase, CheckReport, DEFAULT_EF_SEARCH, Explain, Hit, Include, Index, Inserted, Insertion, Mode,
-    Problem, Row, Rows, SearchParams, Selection, Snapshot, Stats, Stores,
+    Problem, Repaired, Row, Rows, SearchParams, Selection, Snapshot, Stats, Stores,
 };
 pub use metric::Metric;
 pub use options::{

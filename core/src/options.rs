@@ -96,6 +96,9 @@ pub struct Options {
     pub durability: Durability,
     /// Refuse writes.
     pub read_only: bool,
+    /// Open although what follows from rows alone cannot be read: for [`crate::Index::repair`], which is to be called
+    /// next. Until then searches measure every row and writes fail.
+    pub repair: bool,
     /// How changed adjacency is written to the store; `None` for what suits the store. Eager in this crate; hosts put
     /// their own choice in.
     pub link_policy: Option<LinkPolicy>,
@@ -111,6 +114,7 @@ impl Default for Options {
             paged_max_cached_pages: None,
             durability: Durability::Buffered,
             read_only: false,
+            repair: false,
             link_policy: None,
             indexes: None,
         }

@@ -5,9 +5,11 @@
 //! and the CRC of its slot and bytes, so appending a row rewrites nothing that lay before it.
 
 use crate::bytes::{Bytes, Mapping};
+use crate::simd::Kernels;
 use crate::table::Table;
 use crate::{Error, Result, Slot, VectorStorage, sync};
 use arc_swap::ArcSwapOption;
+use roaring::RoaringBitmap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -113,8 +115,9 @@ struct Frame {
 }
 
 enum Rows {
-    /// Copied out of the file as it lies there, checksums between the rows; a set bit of `bad` marks a row that fails.
-    Owned { data: Box<[f32]>, bad: Box<[u64]> },
+    /// Copied out of the file as it lies there. What lies between the rows are their checksums, or their lengths where
+    /// those are kept: a checksum has served once it is verified. A set bit of `bad` marks a row that fails.
+    Owned { data: Box<[f32]>, bad: Box<[u64]>, lengths: bool },
     /// Lent by the host; a set bit of `checked` marks a row whose checksum was verified.
     Mapped { map: Arc<dyn Mapping>, checked: Box<[AtomicU64]> },
 }
@@ -141,10 +144,25 @@ impl Deref for RowRef {
     }
 }
 
+impl RowRef {
+    /// The square root of its inner product with itself, where [`VectorFile::keep_lengths`] has it kept.
+    #[inline]
+    pub(crate) fn length(&self) -> Option<f32> {
+        match self.frame.as_deref() {
+            Some(Frame { rows: Rows::Owned { data, lengths: true, .. }, .. }) => {
+                data.get(self.start + self.dim).copied()
+            }
+            _ => None,
+        }
+    }
+}
+
 pub(crate) struct VectorFile {
     bytes: Arc<dyn Bytes + Send + Sync>,
     layout: Layout,
     mapped: bool,
+    /// Rows are cached with their lengths.
+    lengths: bool,
     frames: Table<ArcSwapOption<Frame>>,
     clock: Mutex<Clock>,
     /// Frames that left the cache, to be filled again: allocators keep twice the cache where threads free what others took.
@@ -157,9 +175,12 @@ pub(crate) struct VectorFile {
     lent: AtomicUsize,
 }
 
-/// Rows as they were at one moment, see [`VectorFile::freeze`].
+/// Rows as they were at one moment. Nobody may write them while this lives.
 pub(crate) struct FrozenRows {
-    slots: Slot,
+    /// Those below this.
+    pub(crate) slots: Slot,
+    /// Without these, which may be written.
+    pub(crate) absent: RoaringBitmap,
 }
 
 #[derive(Default)]
@@ -196,6 +217,7 @@ impl VectorFile {
         let frame_bytes = u64::from(layout.group) * Layout::row_bytes(dim as usize) + GROUP_OVERHEAD;
         let file = VectorFile {
             mapped: kind == VectorStorage::Flat,
+            lengths: false,
             layout,
             frames: Table::new(1),
             clock: Mutex::default(),
@@ -208,6 +230,20 @@ impl VectorFile {
         };
         file.expect_rows(slots)?;
         Ok(file)
+    }
+
+    /// Has rows cached with their lengths, for [`RowRef::length`]. Mapped rows have none.
+    pub(crate) fn keep_lengths(self) -> VectorFile {
+        VectorFile { lengths: true, ..self }
+    }
+
+    /// Puts the length of a cached row in the place of its checksum, which was verified.
+    fn measure(&self, held: &mut [f32]) {
+        if self.lengths
+            && let Some((length, row)) = held.split_last_mut()
+        {
+            *length = Kernels::get().dot(row, row).sqrt();
+        }
     }
 
     /// `CORRUPT` where the file is too short to hold `slots` rows.
@@ -321,9 +357,11 @@ impl VectorFile {
                 self.bytes.read_at(offset, &mut bytes[..have])?;
             }
             bad.fill(0);
-            for (row, stored) in (0..rows).zip(bytes.chunks_exact(4 * dim + 4)) {
-                let (stored, sum) = stored.split_at(4 * dim);
-                if sum != checksum(first + row, stored).to_le_bytes() {
+            for (row, held) in (0..rows).zip(data.chunks_exact_mut(dim + 1)) {
+                let (stored, sum) = bytemuck::cast_slice::<f32, u8>(held).split_at(4 * dim);
+                if sum == checksum(first + row, stored).to_le_bytes() {
+                    self.measure(held);
+                } else {
                     bad[row as usize / 64] |= 1 << (row % 64);
                 }
             }
@@ -343,9 +381,10 @@ impl VectorFile {
             let mut frame = spare.unwrap_or_else(|| {
                 let data = vec![0f32; len].into_boxed_slice();
                 let bad = vec![0u64; rows.div_ceil(64) as usize].into_boxed_slice();
-                Arc::new(Frame { rows: Rows::Owned { data, bad }, used: AtomicBool::new(true) })
+                let rows = Rows::Owned { data, bad, lengths: self.lengths };
+                Arc::new(Frame { rows, used: AtomicBool::new(true) })
             });
-            if let Some(Frame { rows: Rows::Owned { data, bad }, used }) = Arc::get_mut(&mut frame)
+            if let Some(Frame { rows: Rows::Owned { data, bad, .. }, used }) = Arc::get_mut(&mut frame)
                 && data.len() == len
             {
                 fill(data, bad)?;
@@ -401,9 +440,16 @@ impl VectorFile {
         self.lent.fetch_add(bytes.div_ceil(frame) as usize, Ordering::Relaxed);
     }
 
-    /// Writes consecutive rows from `first` and caches fresh ones. Not durable until [`VectorFile::sync`].
-    pub(crate) fn write(&self, first: Slot, vectors: &[f32]) -> Result<()> {
-        self.write_rows(first, vectors.chunks_exact(self.layout.dim), true)
+    /// Writes one row for each of `slots`, which ascend, and caches fresh ones. Not durable until
+    /// [`VectorFile::sync`].
+    pub(crate) fn write(&self, slots: &[Slot], vectors: &[f32]) -> Result<()> {
+        let mut rest = vectors;
+        for run in slots.chunk_by(|a, b| a + 1 == *b) {
+            let (now, later) = rest.split_at((run.len() * self.layout.dim).min(rest.len()));
+            self.write_rows(run[0], now.chunks_exact(self.layout.dim), true)?;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// [`VectorFile::write`] for rows that nobody is about to read: fresh ones are not cached. Takes memory for all
@@ -495,7 +541,7 @@ impl VectorFile {
         }
         let filled = self.frame(rows, |data, bad| {
             match cached.as_deref() {
-                Some(Frame { rows: Rows::Owned { data: held, bad: held_bad }, .. }) => {
+                Some(Frame { rows: Rows::Owned { data: held, bad: held_bad, .. }, .. }) => {
                     data.copy_from_slice(held);
                     bad.copy_from_slice(held_bad);
                 }
@@ -504,7 +550,9 @@ impl VectorFile {
                     bad.fill(u64::MAX);
                 }
             }
-            data[row as usize * stride..][..stored.len()].copy_from_slice(stored);
+            let fresh = &mut data[row as usize * stride..][..stored.len()];
+            fresh.copy_from_slice(stored);
+            fresh.chunks_exact_mut(stride).for_each(|held| self.measure(held));
             for row in changed {
                 bad[row as usize / 64] &= !(1 << (row % 64));
             }
@@ -517,14 +565,8 @@ impl VectorFile {
         }
     }
 
-    /// The rows below `slots` as they are now. Rows are written once today, so that nothing needs to be kept of them;
-    /// where a slot can be written again, this is the place to hold on to what it held.
-    pub(crate) fn freeze(&self, slots: Slot) -> FrozenRows {
-        FrozenRows { slots }
-    }
-
     /// Appends up to `count` rows of `frozen` from `first` on to `out`, as bytes, read past the cache so that it
-    /// keeps what searches need. `lost` is asked about a row that fails its checksum: `None` for `CORRUPT`, else the
+    /// keeps what searches need. `lost` is asked about a row that is absent or fails its checksum: `None` for `CORRUPT`, else the
     /// number that stands for each of its own.
     pub(crate) fn copy_rows(
         &self,
@@ -544,7 +586,7 @@ impl VectorFile {
             self.bytes.read_at(self.layout.offset(slot), &mut stored)?;
             for (slot, row) in (slot..).zip(stored.chunks_exact(row_bytes)) {
                 let (row, sum) = row.split_at(4 * self.layout.dim);
-                if sum == checksum(slot, row).to_le_bytes() {
+                if sum == checksum(slot, row).to_le_bytes() && !frozen.absent.contains(slot) {
                     out.extend_from_slice(row);
                 } else if let Some(mark) = lost(slot) {
                     (0..self.layout.dim).for_each(|_| out.extend_from_slice(&mark.to_le_bytes()));
@@ -622,9 +664,9 @@ mod tests {
             let bytes = Arc::new(MemBytes::default());
             let rows: Vec<f32> = (0..500 * 100).map(|i| i as f32 * 0.37 - 11.0).collect();
             let file = VectorFile::open(bytes.clone(), 100, kind, 0, 0).unwrap();
-            file.write(0, &rows[..100 * 7]).unwrap();
+            file.write(&[0, 1, 2, 3, 4, 5, 6], &rows[..100 * 7]).unwrap();
             assert_eq!(&*file.row(3).unwrap(), &rows[300..400]);
-            file.write(7, &rows[700..]).unwrap();
+            file.write(&(7..500).collect::<Vec<_>>(), &rows[700..]).unwrap();
             for file in [file, VectorFile::open(bytes.clone(), 100, kind, 0, 500).unwrap()] {
                 for slot in (0..500).rev() {
                     assert_eq!(
@@ -635,6 +677,51 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_row_written_again_is_seen_at_once() {
+        for kind in [VectorStorage::Paged, VectorStorage::Flat] {
+            let file = VectorFile::open(Arc::new(MemBytes::default()), 3, kind, 1 << 20, 0).unwrap();
+            file.write(&(0..900).collect::<Vec<_>>(), &[1.0; 2700]).unwrap();
+            let held = file.row(5).unwrap();
+            assert!((0..900).all(|slot| *file.row(slot).unwrap() == [1.0; 3]));
+            let slots = [5, 6, 300, 899, 900];
+            file.write(&slots, &(0..15).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
+            for (i, &slot) in slots.iter().enumerate() {
+                assert_eq!(
+                    *file.row(slot).unwrap(),
+                    [0, 1, 2].map(|j| (3 * i + j) as f32),
+                    "{kind:?} {slot}"
+                );
+            }
+            assert!([4, 7, 299, 301, 898].iter().all(|&slot| *file.row(slot).unwrap() == [1.0; 3]));
+            // Cached rows are replaced, not changed, under those who hold them; mapped ones are the file itself.
+            assert!(kind == VectorStorage::Flat || *held == [1.0; 3]);
+        }
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_rows_however_they_came_into_the_cache() {
+        let bytes = Arc::new(MemBytes::default());
+        let rows: Vec<f32> = (0..300 * 37).map(|i| (i as f32 * 0.37).sin()).collect();
+        let open = |kind, slots| VectorFile::open(bytes.clone(), 37, kind, 0, slots).unwrap();
+        let file = open(VectorStorage::Paged, 0).keep_lengths();
+        let check = |file: &VectorFile| {
+            for (slot, row) in (0..).zip(rows.chunks_exact(37)) {
+                let [_, _, square] = Kernels::get().dot_and_norms(row, row);
+                let found = file.row(slot).unwrap();
+                assert_eq!(&*found, row);
+                assert_eq!(found.length().map(f32::to_bits), Some(square.sqrt().to_bits()), "{slot}");
+            }
+        };
+        for (at, some) in rows.chunks(37 * 7).enumerate() {
+            let first = at as Slot * 7;
+            file.write(&(first..first + some.len() as Slot / 37).collect::<Vec<_>>(), some).unwrap();
+        }
+        check(&file);
+        check(&open(VectorStorage::Paged, 300).keep_lengths());
+        assert_eq!(open(VectorStorage::Paged, 300).row(3).unwrap().length(), None);
     }
 
     #[test]
@@ -656,7 +743,10 @@ mod tests {
     #[test]
     fn a_damaged_or_missing_row_is_named() {
         let bytes = Arc::new(MemBytes::default());
-        VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0).unwrap().write(0, &[1.0; 40]).unwrap();
+        VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0)
+            .unwrap()
+            .write_cold(0, [1.0; 40].chunks_exact(4))
+            .unwrap();
         let mut damaged = bytes.to_vec();
         damaged[PAGE as usize + 5 * 20 + 3] ^= 1;
         let file =

@@ -3,7 +3,8 @@
 //! The logical file that redb sees is cut into blocks of 4,096 bytes. Block `n >= 1` is stored as its bytes
 //! and a CRC-32C over (n, bytes), at `ZONE + (n - 1) * 4,100`; every block read is verified. A torn block is
 //! refused like a damaged one. That is safe because a commit that matters here is always two-phase: redb
-//! syncs every page before it points at them, so a crash can tear only pages that nothing names.
+//! syncs every page before it points at them, so a crash can tear only pages that nothing names. Compaction commits in one
+//! phase; while it runs, the header is held back here until all else is synced ([`Status::ordered`]).
 //!
 //! Block 0 holds redb's header, the one block it rewrites in place, with fields that redb itself does not
 //! checksum. It is stored as two copies with a generation number. A write goes to the copy that does not hold
@@ -51,6 +52,8 @@ pub(crate) struct Status {
     /// Set when a write of the store failed: from then on the file stays as it is, so that closing the store
     /// writes nothing on top of what went wrong.
     pub(crate) frozen: AtomicBool,
+    /// Set while commits are not two-phase: the header is held back until everything else is durable.
+    pub(crate) ordered: AtomicBool,
 }
 
 struct Head {
@@ -59,6 +62,8 @@ struct Head {
     /// The copy the next write goes to: never the one that holds the last synced state.
     target: usize,
     unsynced: bool,
+    /// Neither copy has it yet: see [`Status::ordered`].
+    held_back: bool,
 }
 
 /// What [`Checked::open`] may do with a file in which no database was ever completed.
@@ -101,7 +106,7 @@ impl Checked {
                     "both copies of the key-value file's header are damaged; restore it from a copy",
                 )
             })?;
-            Head { block, generation, target: 1 - newest, unsynced: false }
+            Head { block, generation, target: 1 - newest, unsynced: false, held_back: false }
         } else if blank == Blank::Refuse {
             return Err(Error::corrupt("the key-value file is empty; restore it from a copy"));
         } else {
@@ -109,7 +114,7 @@ impl Checked {
                 bytes.set_len(0)?;
                 bytes.sync()?;
             }
-            Head { block: Box::new([0; BLOCK]), generation: 0, target: 0, unsynced: false }
+            Head { block: Box::new([0; BLOCK]), generation: 0, target: 0, unsynced: false, held_back: false }
         };
         Ok(Checked { bytes, head: Mutex::new(head), status: Arc::default() })
     }
@@ -169,7 +174,10 @@ impl Checked {
             head.block[at..at + in_head].copy_from_slice(&data[..in_head]);
             head.generation += 1;
             head.unsynced = true;
-            self.write_copy(&head)?;
+            head.held_back = self.status.ordered.load(Ordering::Acquire);
+            if !head.held_back {
+                self.write_copy(&head)?;
+            }
         }
         let (mut offset, mut data) = (offset + in_head as u64, &data[in_head..]);
         let mut stored = Vec::new();
@@ -227,6 +235,11 @@ impl Checked {
     fn sync_both(&self) -> Result<()> {
         let mut head = locked(&self.head);
         self.bytes.sync()?;
+        if head.held_back {
+            self.write_copy(&head)?;
+            self.bytes.sync()?;
+            head.held_back = false;
+        }
         if head.unsynced {
             head.unsynced = false;
             head.target = 1 - head.target;

@@ -18,7 +18,7 @@ const ENTRY_BYTES: usize = 64;
 /// Bytes of a file copied at a time.
 const COPY_BYTES: u64 = 1 << 20;
 
-/// What [`convert`] made.
+/// What [`convert`] or [`crate::backup`] made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Converted {
     /// Rows that a search can return.

@@ -3,6 +3,8 @@
 //! The redb store sits on [`asteroid_core::bytes::Bytes`] and compiles to wasm32 as well; everything that
 //! needs an operating system is left out there.
 
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+mod backup;
 #[cfg(feature = "redb")]
 mod checked;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
@@ -25,6 +27,8 @@ mod redb;
 #[cfg(all(feature = "rocksdb", not(target_family = "wasm")))]
 mod rocks;
 
+#[cfg(all(feature = "redb", not(target_family = "wasm")))]
+pub use backup::backup;
 #[cfg(feature = "redb")]
 pub use checked::{BLOCK_BYTES, STORED_BLOCK_BYTES};
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]

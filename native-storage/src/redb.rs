@@ -7,17 +7,24 @@ use asteroid_core::bytes::Bytes;
 use asteroid_core::kv::{Batch, Flow, Kv, Op, Range, Read, Seq, Space, Synced};
 use asteroid_core::{Code, Error, Result};
 use redb::{
-    Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table,
-    TableDefinition, WriteTransaction,
+    CompactionError, Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    Table, TableDefinition, WriteTransaction,
 };
 use std::cell::OnceCell;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 type Bytestrings = TableDefinition<'static, &'static [u8], &'static [u8]>;
 type Failure = Option<(Code, String)>;
+
+/// How often a compaction waits for those who read, and how long each time.
+const COMPACT_WAITS: u32 = 40;
+const COMPACT_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// Largest file that is compacted as it is closed: a few tenths of a second.
+const TRIMMED: u64 = 64 << 20;
 
 /// A [`Kv`] in one redb file, one table per [`Space`], every block of the file under a checksum.
 ///
@@ -26,10 +33,12 @@ type Failure = Option<(Code, String)>;
 /// poisons writing. A read that meets damage fails with `CORRUPT`, and so does every read after it that is
 /// not answered from memory, until the store is opened again.
 pub struct RedbKv {
-    // Taken out only by drop.
-    db: Option<Database>,
+    // Taken out only by drop, kept from all others only by compaction.
+    db: RwLock<Option<Database>>,
     bytes: Arc<dyn Bytes + Send + Sync>,
     cache_bytes: u64,
+    /// Length of the file when it was opened.
+    opened: u64,
     // What a read-only store keeps in memory instead of writing it.
     overlay: Option<Arc<CowBytes>>,
     writer: Mutex<Failure>,
@@ -75,9 +84,11 @@ impl RedbKv {
         let db = guarded(&status, || {
             Ok(Database::builder().set_cache_size(cache).create_with_backend(checked)?)
         })?;
+        let opened = bytes.len()?;
         let kv = RedbKv {
-            db: Some(db),
+            db: RwLock::new(Some(db)),
             bytes,
+            opened,
             cache_bytes,
             overlay,
             writer: Mutex::default(),
@@ -104,14 +115,16 @@ impl RedbKv {
     }
 
     fn guarded<T>(&self, work: impl FnOnce(&Database) -> std::result::Result<T, Fault>) -> Result<T> {
-        guarded(&self.status, || match &self.db {
-            Some(db) => work(db),
-            None => Err(Fault::Ours(Error::new(Code::Closed, "the store is closed"))),
-        })
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        guarded(&self.status, || work(db.as_ref().ok_or_else(closed)?))
     }
 
     /// Runs a write under the writer's lock; its failure is the last thing written.
     fn write<T>(&self, work: impl FnOnce(&Database) -> std::result::Result<T, Fault>) -> Result<T> {
+        self.alone(|| self.guarded(work))
+    }
+
+    fn alone<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let mut poison = locked(&self.writer);
         if let Some((code, cause)) = &*poison {
             return Err(Error::new(
@@ -119,7 +132,7 @@ impl RedbKv {
                 format!("an earlier write failed ({}: {cause}); reopen the database to go on", code.as_str()),
             ));
         }
-        let done = self.guarded(work);
+        let done = work();
         if let Err(error) = &done {
             *poison = Some((error.code(), error.message().to_owned()));
             self.status.frozen.store(true, Ordering::Release);
@@ -128,7 +141,60 @@ impl RedbKv {
     }
 }
 
+impl RedbKv {
+    /// Compacts, unless somebody reads: redb moves what readers may look at. Whether it did.
+    fn try_compact(&self, closing: bool) -> Result<bool> {
+        self.alone(|| {
+            let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+            let upto = self.seq.load(Ordering::Acquire);
+            // redb points at pages that it moved in the sync that writes them.
+            self.status.ordered.store(true, Ordering::Release);
+            let done = guarded(&self.status, || {
+                let db = db.as_mut().ok_or_else(closed)?;
+                match db.compact() {
+                    Err(CompactionError::TransactionInProgress) => return Ok(false),
+                    Err(error) => return Err(Fault::Redb(error.into())),
+                    Ok(_) => {}
+                }
+                // Compaction leaves out what makes an opening after a crash quick; a close adds it, in the least space.
+                if !closing {
+                    begin(db, Durability::Immediate)?.commit()?;
+                }
+                Ok(true)
+            });
+            self.status.ordered.store(false, Ordering::Release);
+            if let Ok(true) = done {
+                self.durable.fetch_max(upto, Ordering::AcqRel);
+            }
+            done
+        })
+    }
+}
+
 impl Kv for RedbKv {
+    /// Moves pages to the front of the file and cuts it. Waits a little for calls that are reading; what holds a view for
+    /// longer leaves the file as it is. Calls that want a view wait until it is done.
+    fn compact(&self) -> Result<()> {
+        // Where there is one thread, whoever reads cannot end meanwhile.
+        let waits = if cfg!(target_family = "wasm") { 0 } else { COMPACT_WAITS };
+        let mut done = self.try_compact(false)?;
+        for _ in 0..waits {
+            if done {
+                break;
+            }
+            std::thread::sleep(COMPACT_WAIT);
+            done = self.try_compact(false)?;
+        }
+        Ok(())
+    }
+
+    /// redb doubles a file that is full: without this, half of one that grew may be empty.
+    fn trim(&self) {
+        if self.overlay.is_none() && (self.opened + 1..=TRIMMED).contains(&self.disk()) {
+            let _ = self.try_compact(true);
+        }
+    }
+
     fn view(&self) -> Result<Box<dyn Read + '_>> {
         let read = self.guarded(|db| Ok(db.begin_read()?))?;
         Ok(Box::new(View { kv: self, read, tables: Default::default() }))
@@ -175,10 +241,14 @@ impl Drop for RedbKv {
     fn drop(&mut self) {
         // Closing makes everything applied durable. There is nobody to tell of a failure: the next open
         // then finds the last synced state.
-        if let Some(db) = self.db.take() {
+        if let Some(db) = self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
         }
     }
+}
+
+fn closed() -> Fault {
+    Fault::Ours(Error::new(Code::Closed, "the store is closed"))
 }
 
 fn table(space: Space) -> Bytestrings {
@@ -243,12 +313,16 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    fn guarded<T>(&self, work: impl FnOnce() -> std::result::Result<T, Fault>) -> Result<T> {
+        guarded(&self.kv.status, work)
+    }
+
     fn table(&self, space: Space) -> Result<&ReadTable> {
         let cell = &self.tables[space as usize];
         match cell.get() {
             Some(table) => Ok(table),
             None => {
-                let table = self.kv.guarded(|_| Ok(self.read.open_table(table(space))?))?;
+                let table = self.guarded(|| Ok(self.read.open_table(table(space))?))?;
                 Ok(cell.get_or_init(|| table))
             }
         }
@@ -259,7 +333,7 @@ impl View<'_> {
 impl Read for View<'_> {
     fn get(&self, space: Space, key: &[u8], see: &mut dyn FnMut(&[u8])) -> Result<bool> {
         let table = self.table(space)?;
-        let found = self.kv.guarded(|_| Ok(table.get(key)?))?;
+        let found = self.guarded(|| Ok(table.get(key)?))?;
         if let Some(value) = &found {
             see(value.value());
         }
@@ -276,7 +350,7 @@ impl Read for View<'_> {
         let mut order: Vec<usize> = (0..keys.len()).collect();
         order.sort_unstable_by_key(|&i| keys[i]);
         for i in order {
-            let found = self.kv.guarded(|_| Ok(table.get(keys[i])?))?;
+            let found = self.guarded(|| Ok(table.get(keys[i])?))?;
             see(i, found.as_ref().map(|value| value.value()));
         }
         Ok(())
@@ -287,8 +361,8 @@ impl Read for View<'_> {
             return Ok(());
         }
         let table = self.table(space)?;
-        let mut entries = self.kv.guarded(|_| Ok(table.range::<&[u8]>(bounds(range))?))?;
-        while let Some((key, value)) = self.kv.guarded(|_| Ok(entries.next().transpose()?))? {
+        let mut entries = self.guarded(|| Ok(table.range::<&[u8]>(bounds(range))?))?;
+        while let Some((key, value)) = self.guarded(|| Ok(entries.next().transpose()?))? {
             if see(key.value(), value.value()).is_break() {
                 break;
             }

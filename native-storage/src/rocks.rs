@@ -17,7 +17,10 @@ use fold::Folder;
 use options::Setup;
 use overlay::Overlay;
 use rocksdb::statistics::Ticker;
-use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, WriteBatch, WriteOptions, properties};
+use rocksdb::{
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, ErrorKind, FlushOptions, WriteBatch,
+    WriteOptions, properties,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -157,8 +160,12 @@ impl RocksKv {
         }
         let cramped = self.faults.cramped();
         self.write(|| {
+            // Also what lies lowest: an earlier compaction may have had to keep it for a view.
+            let mut options = CompactOptions::default();
+            options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
             for space in Space::ALL {
-                self.db.compact_range_cf(self.family(space)?, None::<&[u8]>, None::<&[u8]>);
+                let all = None::<&[u8]>;
+                self.db.compact_range_cf_opt(self.family(space)?, all, all, &options);
             }
             self.background()
         })?;
@@ -386,6 +393,10 @@ fn stored_spaces(dir: &Path, setup: &Setup) -> Result<Option<Vec<Space>>> {
 }
 
 impl Kv for RocksKv {
+    fn compact(&self) -> Result<()> {
+        RocksKv::compact(self)
+    }
+
     fn view(&self) -> Result<Box<dyn Read + '_>> {
         let stored = View::of(self);
         Ok(match &self.overlay {

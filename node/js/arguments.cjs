@@ -1,6 +1,6 @@
 'use strict'
 
-const { AsteroidError, invalid, show } = require('./errors.cjs')
+const { invalid, show } = require('./errors.cjs')
 const { filterText } = require('./filters.cjs')
 
 const MAX_K = 1_000_000
@@ -91,10 +91,6 @@ function checkInclude(include) {
   return { payload: include.includes('payload'), vector: include.includes('vector') }
 }
 
-function unsupported(what) {
-  return new AsteroidError('UNSUPPORTED', `${what} comes with a later version of asteroid-db`)
-}
-
 /** The arguments of a search, as the addon takes them. */
 function checkSearch(options, known, what) {
   const given = checkOptions(options, known, what)
@@ -128,5 +124,4 @@ module.exports = {
   checkSignal,
   integer,
   oneOf,
-  unsupported,
 }

@@ -55,4 +55,29 @@ function progressRelay(onProgress, flag) {
   return relay
 }
 
-module.exports = { progressRelay, progressThrew, settle, withSignal }
+/**
+ * Runs `call(flag, report)`, which gives what it made and the `total` of its progress. Where `onProgress` throws the call
+ * is aborted, or what it made is `complete` already.
+ */
+async function copying({ signal, onProgress }, complete, call) {
+  return withSignal(signal ?? (onProgress && new AbortController().signal), async (flag) => {
+    const progress = progressRelay(onProgress, flag)
+    let made
+    try {
+      const { total, ...rest } = await call(flag, onProgress && progress.report)
+      made = rest
+      if (onProgress) progress.report(total, total)
+    } catch (error) {
+      if (progress.thrown)
+        throw progressThrew(progress.thrown.error, 'which aborted the call; nothing of it was kept')
+      throw fromNative(error, signal)
+    } finally {
+      progress.end()
+    }
+    if (progress.thrown)
+      throw progressThrew(progress.thrown.error, `but the ${complete} was already complete`)
+    return made
+  })
+}
+
+module.exports = { copying, progressRelay, progressThrew, settle, withSignal }

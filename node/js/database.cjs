@@ -1,13 +1,13 @@
 'use strict'
 
 const {
+  boolean,
   checkInclude,
   checkOptions,
   checkProgress,
   checkSearch,
   checkSignal,
   integer,
-  unsupported,
 } = require('./arguments.cjs')
 const { bulkBuild } = require('./bulk.cjs')
 const { progressRelay, progressThrew, settle, withSignal } = require('./calls.cjs')
@@ -19,7 +19,7 @@ const { checkOpen } = require('./open.cjs')
 const { payloadOf, payloadText } = require('./payloads.cjs')
 const { allRows, rowLists, rowsOf, someRows } = require('./results.cjs')
 const { checkIds, checkQueries, checkRows, fill } = require('./stage.cjs')
-const { checkSource, exportStream, exportTo, openFrom, wantsStream } = require('./transfer.cjs')
+const { backupTo, checkSource, exportStream, exportTo, openFrom, wantsStream } = require('./transfer.cjs')
 const { toVector } = require('./vectors.cjs')
 
 const FROM_OPEN = Symbol('open')
@@ -170,9 +170,29 @@ class AsteroidDB {
     return bulkBuild(this.#live(), vectors, options, (filling) => this.#track(filling))
   }
 
-  async compact() {
-    this.#live()
-    throw unsupported('compact')
+  async compact(options) {
+    const addon = this.#live()
+    const given = checkOptions(options, ['signal', 'onProgress'], 'compact')
+    const signal = checkSignal(given.signal)
+    const onProgress = checkProgress(given.onProgress)
+    return withSignal(signal ?? (onProgress && new AbortController().signal), async (flag) => {
+      const progress = progressRelay(onProgress, flag)
+      let end = 1
+      const report = (done, total) => {
+        end = total
+        progress.report(done, total)
+      }
+      try {
+        await addon.compact(flag, onProgress && report)
+        if (onProgress) report(end, end)
+      } catch (error) {
+        if (!progress.thrown) throw fromNative(error, signal)
+      } finally {
+        progress.end()
+      }
+      if (progress.thrown)
+        throw progressThrew(progress.thrown.error, 'which stopped the compaction; what it did so far stays')
+    })
   }
 
   async has(id) {
@@ -282,6 +302,11 @@ class AsteroidDB {
     return this.#track(exportTo(begin, target, options))
   }
 
+  async backup(path, options) {
+    const begin = (flag) => this.#live().export(flag)
+    return this.#track(backupTo(begin, path, options))
+  }
+
   async flush() {
     const addon = this.#live()
     return settle(() => addon.flush())
@@ -289,8 +314,10 @@ class AsteroidDB {
 
   async check(options) {
     const addon = this.#live()
-    const signal = checkSignal(checkOptions(options, ['signal'], 'check').signal)
-    return withSignal(signal, (flag) => settle(() => addon.check(flag), signal))
+    const given = checkOptions(options, ['repair', 'signal'], 'check')
+    const repair = boolean(given.repair, 'repair') ?? false
+    const signal = checkSignal(given.signal)
+    return withSignal(signal, (flag) => settle(() => addon.check(repair, flag), signal))
   }
 
   close() {

@@ -159,6 +159,8 @@ export interface OpenOptions {
   quantization?: 'none' | undefined
   /** Refuse writes. Needs a database that exists and that nobody has open for writing. Default false. */
   readOnly?: boolean | undefined
+  /** Open although links above the lowest layer cannot be read, for `check({ repair: true })`. Default false. */
+  repair?: boolean | undefined
   /** Fixed. Seed of every random choice, so that builds replay: an integer up to 2^64 - 1. */
   seed?: number | bigint | undefined
   /** Threads for reads and for the parallel part of writes, 1 to 1,024. Default: all cores. One set of threads serves the whole process: the first `open` decides. */
@@ -427,8 +429,10 @@ export interface Stats {
   storage: 'redb' | 'rocksdb' | 'opfs' | 'indexeddb' | 'memory'
   /** Rows that a search can return. */
   rows: number
-  /** Deleted or replaced rows that still take space. */
+  /** Deleted or replaced rows that still take space; the database takes them out of its graph by itself. */
   tombstones: number
+  /** Places of deleted rows that new rows take. */
+  freeSlots: number
   /** The one cache budget. */
   cacheBytes: number
   /** Memory of cached graph links. */
@@ -467,8 +471,22 @@ export interface CheckReport {
   rows: number
   /** Links of the lowest graph layer walked. */
   links: number
-  /** Everything found wrong. */
+  /** Everything found wrong; after a repair what is left of it. */
   problems: Problem[]
+}
+
+/** Options of `check`. */
+export interface CheckOptions extends SignalOptions {
+  /** Mend what can be mended. Default false. */
+  repair?: boolean | undefined
+}
+
+/** The result of `check` with `repair`. */
+export interface Repaired extends CheckReport {
+  /** What was wrong before. */
+  repaired: Problem[]
+  /** Rows and payloads that could not be kept: `lost_row` and `lost_payload`, with the id where it is known. */
+  lost: Problem[]
 }
 
 /**
@@ -508,7 +526,17 @@ export interface ConvertOptions extends SignalOptions {
   onProgress?: ((progress: ConvertProgress) => void) | undefined
 }
 
-/** What `convert` made. */
+/** Options of `backup`. */
+export interface BackupOptions extends SignalOptions {
+  /** The store of the copy. Default: the one that the database has, `redb` for one in memory. */
+  storage?: 'redb' | 'rocksdb' | undefined
+  /** Where the vector file of the copy lies, if not in its folder. */
+  vectorFilePath?: string | undefined
+  /** As for `insertMany`, in bytes. */
+  onProgress?: ((progress: Progress) => void) | undefined
+}
+
+/** What `convert` or `backup` made. */
 export interface Converted {
   /** Rows that a search can return. */
   rows: number
@@ -648,8 +676,19 @@ export class AsteroidDB<P extends object = Payload> {
    */
   bulkBuild(vectors: BulkVectors, options?: BulkBuildOptions<P>): Promise<BulkBuilt>
 
-  /** Rejects with `UNSUPPORTED`: comes with a later version. */
-  compact(): Promise<never>
+  /**
+   * Does at once what the database does by itself while no write waits: takes deleted and replaced rows out of the
+   * graph, frees their places for new rows, and brings the files up to date. Never needed; `stats().tombstones` tells
+   * how much there is to do. Rows that a running scan still shows are left for later.
+   *
+   * Searches go on meanwhile, writes wait. `signal` stops it: it then rejects with `ABORTED`, and what was done stays.
+   * `onProgress` is told of steps done and steps in all.
+   *
+   * ```ts
+   * await db.compact({ onProgress: ({ done, total }) => console.log(Math.round((100 * done) / total), '%') })
+   * ```
+   */
+  compact(options?: WriteManyOptions): Promise<void>
 
   /** Whether a row is there. */
   has(id: Id): Promise<boolean>
@@ -763,6 +802,23 @@ export class AsteroidDB<P extends object = Payload> {
    */
   export(options?: ExportOptions): ExportStream
 
+  /**
+   * Makes a database in the folder `path`, which must be absent or empty, that holds what this one does when the call's
+   * turn among the writes comes. Reads and writes go on meanwhile; what they replace keeps its space on disk until the
+   * end. The copy has the same rows, ids, payloads, graph and options, and is on disk when the call resolves. A crash
+   * half-way leaves no database there, an error or an abort nothing but the folder. In a browser use `export`.
+   *
+   * Rejects with `NOT_EMPTY` (a database at `path`), `INVALID_ARGUMENT`, `ABORTED`, `STORAGE_FULL`, `IO`, `UNSUPPORTED`.
+   *
+   * ```ts
+   * const { rows, bytesOnDisk } = await db.backup('./movies-monday')
+   * ```
+   */
+  backup(
+    path: string | { readonly href: string; readonly protocol: string },
+    options?: BackupOptions,
+  ): Promise<Converted>
+
   /** Makes all earlier writes survive power loss. */
   flush(): Promise<void>
 
@@ -773,7 +829,19 @@ export class AsteroidDB<P extends object = Payload> {
    * const { ok, problems } = await db.check()
    * ```
    */
-  check(options?: SignalOptions): Promise<CheckReport>
+  check(options: CheckOptions & { repair: true }): Promise<Repaired>
+  /**
+   * With `repair`, makes anew what follows from ids, vectors and payloads where it is damaged: links, upper layers, the
+   * index of payloads, names, counters. A row whose id or vector cannot be read is deleted, a payload that cannot be is
+   * removed, and `lost` names them. Takes the time and memory of a bulk build; writes wait. Where a database does not
+   * open for such damage, `open` it with `repair: true` first. Damaged blocks of the key-value store stay `CORRUPT`:
+   * restore a backup.
+   *
+   * ```ts
+   * const { ok, repaired, lost } = await db.check({ repair: true })
+   * ```
+   */
+  check(options?: CheckOptions): Promise<CheckReport>
 
   /**
    * Finishes all calls made so far, flushes, and lets the files go. Later calls reject with `CLOSED`; closing

@@ -1,12 +1,13 @@
 'use strict'
 
 // Databases on their way out and in. What needs a file system lies in files.cjs.
-const { checkOptions, checkProgress, checkSignal } = require('./arguments.cjs')
-const { progressThrew, settle, withSignal } = require('./calls.cjs')
+const { checkOptions, checkProgress, checkSignal, oneOf } = require('./arguments.cjs')
+const { copying, progressThrew, settle, withSignal } = require('./calls.cjs')
 const { AsteroidError, aborted, invalid, show } = require('./errors.cjs')
 const files = require('./files.cjs')
 const { untilAborted } = require('./iterate.cjs')
 const { native } = require('./native.cjs')
+const { checkPlace } = require('./open.cjs')
 
 const OPTIONS = ['signal', 'onProgress']
 const REPORT_MS = 50
@@ -129,6 +130,28 @@ async function exportTo(begin, target, options) {
       const bytes = await settle(() => exporter.measure(flag), signal)
       await write(piecesOf(exporter, bytes, () => {}, signal, onProgress))
       return { rows: exporter.rows, bytes }
+    } finally {
+      exporter.release()
+    }
+  })
+}
+
+/** `db.backup(to, options)`: a database of its own, of the state that `begin` takes. */
+async function backupTo(begin, to, options) {
+  const given = checkOptions(options, ['storage', 'vectorFilePath', 'signal', 'onProgress'], 'backup')
+  if (!files.intoFile)
+    throw new AsteroidError('UNSUPPORTED', 'browsers have no folders to back up to: use export()')
+  const { vectorFilePath } = given
+  const args = {
+    to: checkPlace(to, 'the path to back up to'),
+    storage: oneOf(given.storage, 'storage', ['redb', 'rocksdb']),
+    vectorFilePath: vectorFilePath === undefined ? undefined : checkPlace(vectorFilePath, 'vectorFilePath'),
+  }
+  const watching = { signal: checkSignal(given.signal), onProgress: checkProgress(given.onProgress) }
+  return copying(watching, 'backup', async (flag, report) => {
+    const exporter = await begin(flag)
+    try {
+      return await exporter.backup(args, flag, report)
     } finally {
       exporter.release()
     }
@@ -291,4 +314,4 @@ async function openFrom(begin, source, { signal, onProgress }) {
   })
 }
 
-module.exports = { checkSource, exportStream, exportTo, openFrom, wantsStream }
+module.exports = { backupTo, checkSource, exportStream, exportTo, openFrom, wantsStream }

@@ -11,21 +11,27 @@ use napi::bindgen_prelude::{Function, Object};
 use napi_derive::napi;
 use std::sync::Arc;
 
-/// What to convert.
+/// A database to make of another.
 #[napi(object, object_to_js = false)]
-pub(crate) struct ConvertArgs {
-    /// The directory of the database that is there.
-    pub from: String,
+pub struct CopyArgs {
+    /// The directory of the one to convert.
+    pub from: Option<String>,
     /// The directory of the one to make.
     pub to: String,
-    /// Its store; the other one where left out.
+    /// Its store; for a conversion the other one, for a backup the same, where left out.
     pub storage: Option<String>,
     /// Where its vector file goes, if not in its directory.
     pub vector_file_path: Option<String>,
 }
 
-impl ConvertArgs {
-    fn kind(&self) -> Result<Option<StoreKind>> {
+impl CopyArgs {
+    /// Where the new one goes.
+    pub(crate) fn target(&self) -> Place {
+        Place { dir: (&self.to).into(), vector_file: self.vector_file_path.as_ref().map(Into::into) }
+    }
+
+    /// The store named.
+    pub(crate) fn kind(&self) -> Result<Option<StoreKind>> {
         let Some(name) = self.storage.as_deref() else { return Ok(None) };
         let known = [StoreKind::Redb, StoreKind::RocksDb].into_iter().find(|kind| kind.name() == name);
         known.map(Some).ok_or_else(|| Error::invalid(format!("storage '{name}' is unknown")))
@@ -36,7 +42,7 @@ impl ConvertArgs {
 #[napi]
 pub(crate) fn convert<'env>(
     env: &'env Env,
-    args: ConvertArgs,
+    args: CopyArgs,
     abort: Option<&AbortFlag>,
     progress: Option<Function<'env, ReportArgs, ()>>,
 ) -> Promised<'env> {
@@ -47,15 +53,15 @@ pub(crate) fn convert<'env>(
     let handle = Handle::start(env, false)?;
     let working = Arc::clone(&handle);
     handle.queue(move || {
-        let from = Place { dir: args.from.into(), vector_file: None };
-        let to = Place { dir: args.to.into(), vector_file: args.vector_file_path.map(Into::into) };
+        let to = args.target();
+        let from = Place { dir: args.from.unwrap_or_default().into(), vector_file: None };
         let work = || watch.control(&working, |control| convert_on_disk(&from, &to, kind, control));
         pending.settle_with(work, converted_out);
     });
     Ok(promised)
 }
 
-fn converted_out(env: &Env, converted: Converted) -> napi::Result<Raw> {
+pub(crate) fn converted_out(env: &Env, converted: Converted) -> napi::Result<Raw> {
     let mut out = Object::new(env)?;
     out.set("rows", converted.rows as f64)?;
     out.set("storage", converted.kind.name())?;

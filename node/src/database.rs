@@ -10,7 +10,10 @@ use crate::reply::{Raw, nothing, promise, to_napi, value};
 use crate::signal::{AbortFlag, ReportArgs, Watch};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
-use asteroid_core::{CheckReport, Include, Inserted, Mode, Result, Rows, Selection, Snapshot, Stats};
+use asteroid_core::{
+    CheckReport, Include, Inserted, Mode, Problem, Repaired, Result, Rows, Selection, Snapshot, Stats,
+    StoreKind,
+};
 use napi::Env;
 use napi::bindgen_prelude::{Function, Object};
 use napi_derive::napi;
@@ -43,6 +46,10 @@ fn mode(upsert: bool) -> Mode {
 impl Database {
     pub(crate) fn new(handle: Arc<Handle>, facts: Facts) -> Self {
         Database { handle, facts }
+    }
+
+    pub(crate) fn kind(&self) -> StoreKind {
+        self.facts.kind
     }
 }
 
@@ -376,15 +383,39 @@ impl Database {
         Ok(promised)
     }
 
-    /// Walks everything.
+    /// Sweeps every deleted row and gives back space.
     #[napi]
-    pub fn check<'env>(&self, env: &'env Env, abort: Option<&AbortFlag>) -> Promised<'env> {
+    pub fn compact<'env>(
+        &self,
+        env: &'env Env,
+        abort: Option<&AbortFlag>,
+        progress: Option<Function<'env, ReportArgs, ()>>,
+    ) -> Promised<'env> {
+        let watch = Watch::new(abort, progress)?;
+        let (pending, promised) = promise(env)?;
+        let work = move |handle: &Handle, index: &asteroid_core::Index| {
+            watch.control(handle, |control| index.compact(control))
+        };
+        self.handle.write(true, pending, work, nothing);
+        Ok(promised)
+    }
+
+    /// Walks everything; with `repair` it also mends what follows from rows.
+    #[napi]
+    pub fn check<'env>(&self, env: &'env Env, repair: bool, abort: Option<&AbortFlag>) -> Promised<'env> {
         let watch = Watch::new(abort, None)?;
         let (pending, promised) = promise(env)?;
+        if repair {
+            let work = move |handle: &Handle, index: &asteroid_core::Index| {
+                watch.control(handle, |control| index.repair(&Readers, control))
+            };
+            self.handle.write(true, pending, work, |env, repaired| repaired_out(env, &repaired));
+            return Ok(promised);
+        }
         let work = move |handle: &Handle, index: &asteroid_core::Index| {
             watch.control(handle, |control| index.check(control))
         };
-        self.handle.read(true, pending, work, |env, report| report_out(env, &report));
+        self.handle.read(true, pending, work, |env, report| value(env, report_out(env, &report)?));
         Ok(promised)
     }
 
@@ -453,6 +484,7 @@ fn stats_out(env: &Env, stats: Stats) -> napi::Result<Raw> {
     for (name, figure) in [
         ("rows", stats.rows),
         ("tombstones", stats.tombstones),
+        ("freeSlots", stats.free_slots),
         ("cacheBytes", stats.cache_bytes),
         ("adjacencyBytes", stats.adjacency_bytes),
         ("vectorBytes", stats.vector_bytes),
@@ -468,9 +500,16 @@ fn stats_out(env: &Env, stats: Stats) -> napi::Result<Raw> {
     value(env, out)
 }
 
-fn report_out(env: &Env, report: &CheckReport) -> napi::Result<Raw> {
-    let mut problems = Vec::with_capacity(report.problems.len());
-    for problem in &report.problems {
+fn repaired_out(env: &Env, repaired: &Repaired) -> napi::Result<Raw> {
+    let mut out = report_out(env, &repaired.report)?;
+    out.set("repaired", problems_out(env, &repaired.found)?)?;
+    out.set("lost", problems_out(env, &repaired.lost)?)?;
+    value(env, out)
+}
+
+fn problems_out<'env>(env: &'env Env, found: &[Problem]) -> napi::Result<Vec<Object<'env>>> {
+    let mut problems = Vec::with_capacity(found.len());
+    for problem in found {
         let mut out = Object::new(env)?;
         out.set("kind", problem.kind)?;
         out.set("detail", problem.detail.as_str())?;
@@ -479,10 +518,14 @@ fn report_out(env: &Env, report: &CheckReport) -> napi::Result<Raw> {
         }
         problems.push(out);
     }
+    Ok(problems)
+}
+
+fn report_out<'env>(env: &'env Env, report: &CheckReport) -> napi::Result<Object<'env>> {
     let mut out = Object::new(env)?;
     out.set("ok", report.problems.is_empty())?;
     out.set("rows", report.rows as f64)?;
     out.set("links", report.links as f64)?;
-    out.set("problems", problems)?;
-    value(env, out)
+    out.set("problems", problems_out(env, &report.problems)?)?;
+    Ok(out)
 }

@@ -3,12 +3,12 @@
 use crate::reply::{Pending, Raw, closed, guarded};
 use crate::writer::{Job, Unsettled, run_queue};
 use crate::{pool, teardown};
-use asteroid_core::{Code, Error, Export, Index, Result};
+use asteroid_core::{Code, Control, Error, Export, Index, Result};
 use asteroid_native_storage::Database as Opened;
 use napi::Env;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,9 +42,12 @@ impl Handle {
         let (writes, queue) = channel::<Job>();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stopping);
+        let own: Arc<OnceLock<Weak<Handle>>> = Arc::default();
+        let served = Arc::clone(&own);
+        let tidy = move || served.get().and_then(Weak::upgrade).is_some_and(|handle| handle.tidy());
         let writer = std::thread::Builder::new()
             .name("asteroid-write".into())
-            .spawn(move || run_queue(&queue, &seen))
+            .spawn(move || run_queue(&queue, &seen, &tidy))
             .map_err(|error| {
                 crate::reply::to_napi(&Error::io(
                     "the system refused a thread for the database's writer",
@@ -61,6 +64,7 @@ impl Handle {
             no_reads: Condvar::new(),
             stopping,
         });
+        let _ = own.set(Arc::downgrade(&handle));
         teardown::watch(env, &handle)?;
         Ok(handle)
     }
@@ -99,6 +103,13 @@ impl Handle {
     fn let_all_go(&self) {
         let exports = std::mem::take(&mut *lock(&self.exports));
         exports.iter().for_each(|kept| drop(lock(kept).take()));
+    }
+
+    /// One step of what keeps the database in shape, for the writer thread; whether there is more. A failure shows in
+    /// the next write.
+    fn tidy(&self) -> bool {
+        let step = || self.database()?.index.tidy(&Control::NONE);
+        guarded(step).unwrap_or(false)
     }
 
     /// Queues a job on the writer thread, behind all earlier ones. Dropped where the writer has ended.

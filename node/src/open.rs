@@ -51,6 +51,8 @@ pub(crate) struct OpenArgs {
     pub link_policy: Option<String>,
     /// See the facade.
     pub read_only: Option<bool>,
+    /// Opens what a repair can mend.
+    pub repair: Option<bool>,
     /// See the facade.
     pub seed: Option<BigInt>,
     /// See the facade.
@@ -126,6 +128,7 @@ impl OpenArgs {
                 cache_bytes: self.cache_bytes.map_or(defaults.cache_bytes, |bytes| bytes as u64),
                 paged_max_cached_pages: self.paged_max_cached_pages,
                 durability,
+                repair: self.repair.unwrap_or(false),
                 read_only: self.read_only.unwrap_or(false),
                 link_policy,
                 indexes: self.indexes.as_ref().map(|paths| PathRules {

@@ -1,12 +1,14 @@
 //! Databases on their way out and in: pieces of an export for JavaScript, pieces of a file from it.
 
+use crate::conversion::{CopyArgs, converted_out};
 use crate::database::{Database, Promised};
 use crate::handle::{Handle, Kept};
-use crate::reply::{Pending, closed, promise, value};
-use crate::signal::{AbortFlag, Watch};
-use asteroid_core::{Code, Error, Index, Result};
+use crate::reply::{Pending, closed, promise, to_napi, value};
+use crate::signal::{AbortFlag, ReportArgs, Watch};
+use asteroid_core::{Code, Error, Index, Result, StoreKind};
+use asteroid_native_storage::backup;
 use napi::Env;
-use napi::bindgen_prelude::{Null, Uint8ArraySlice};
+use napi::bindgen_prelude::{Function, Null, Uint8ArraySlice};
 use napi_derive::napi;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,9 +29,9 @@ impl Database {
             let export = index.export()?;
             Ok((export.rows(), handle.keep(export)))
         };
-        let handle = Arc::clone(&self.handle);
+        let (handle, kind) = (Arc::clone(&self.handle), self.kind());
         self.handle.write(true, pending, work, move |env, (rows, export)| {
-            value(env, Exporter { handle, export, rows })
+            value(env, Exporter { handle, export, rows, kind })
         });
         Ok(promised)
     }
@@ -41,6 +43,7 @@ pub struct Exporter {
     handle: Arc<Handle>,
     export: Kept,
     rows: u64,
+    kind: StoreKind,
 }
 
 #[napi]
@@ -81,6 +84,28 @@ impl Exporter {
             Some(piece) => value(env, Uint8ArraySlice::copy_from(env, &piece)?),
             None => value(env, Null),
         });
+        Ok(promised)
+    }
+
+    /// Makes a database of it on disk.
+    #[napi]
+    pub fn backup<'env>(
+        &self,
+        env: &'env Env,
+        args: CopyArgs,
+        abort: Option<&AbortFlag>,
+        progress: Option<Function<'env, ReportArgs, ()>>,
+    ) -> Promised<'env> {
+        let kind = args.kind().map_err(|error| to_napi(&error))?.unwrap_or(self.kind);
+        let watch = Watch::new(abort, progress)?;
+        let (pending, promised) = promise(env)?;
+        let export = Arc::clone(&self.export);
+        let work = move |handle: &Handle, index: &Index| {
+            let mut export = export.lock().unwrap_or_else(PoisonError::into_inner);
+            let export = export.as_mut().ok_or_else(closed)?;
+            watch.control(handle, |control| backup(index, export, &args.target(), kind, control))
+        };
+        self.handle.read(true, pending, work, converted_out);
         Ok(promised)
     }
 

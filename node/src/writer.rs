@@ -6,7 +6,7 @@ use asteroid_core::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 /// Most writes that share one sync, and the longest that the first of them waits for others.
@@ -30,12 +30,21 @@ pub(crate) struct Unsettled {
     pub(crate) settle: Settle,
 }
 
-/// Runs jobs in their order until the last sender or the environment is gone.
-pub(crate) fn run_queue(queue: &Receiver<Job>, stopping: &AtomicBool) {
+/// Runs jobs in their order until the last sender or the environment is gone. While none waits, it takes the steps of
+/// `tidy`, for as long as that says that there are more.
+pub(crate) fn run_queue(queue: &Receiver<Job>, stopping: &AtomicBool, tidy: &dyn Fn() -> bool) {
     let mut waiting: Vec<Unsettled> = Vec::new();
     let mut since = Instant::now();
+    let mut untidy = false;
     loop {
-        let job = if waiting.is_empty() { queue.recv().ok() } else { queue.try_recv().ok() };
+        let job = match queue.try_recv() {
+            Err(TryRecvError::Empty) if waiting.is_empty() && untidy => {
+                untidy = !stopping.load(Ordering::Relaxed) && tidy();
+                continue;
+            }
+            Err(TryRecvError::Empty) if waiting.is_empty() => queue.recv().ok(),
+            job => job.ok(),
+        };
         if stopping.load(Ordering::Relaxed) {
             return;
         }
@@ -52,6 +61,7 @@ pub(crate) fn run_queue(queue: &Receiver<Job>, stopping: &AtomicBool) {
         if waiting.is_empty() {
             since = Instant::now();
         }
+        untidy = true;
         // Jobs guard themselves; this keeps the writer alive if one slips.
         waiting.extend(catch_unwind(AssertUnwindSafe(job.run)).ok().flatten());
         if waiting.len() >= SHARED_WRITES || since.elapsed() >= SHARED_WAIT {

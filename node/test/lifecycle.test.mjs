@@ -28,6 +28,7 @@ test('after close every call rejects with CLOSED, and closing again is fine', as
   const closing = db.close()
   assert.equal(db.closed, true)
   assert.equal(db.close(), closing)
+  const copy = place(t)
   const calls = [
     () => db.insert(2, good),
     () => db.upsert(2, good),
@@ -51,6 +52,7 @@ test('after close every call rejects with CLOSED, and closing again is fine', as
     () => db.scan().next(),
     () => db.stats(),
     () => db.export().getReader().read(),
+    () => db.backup(copy),
     () => db.flush(),
     () => db.compact(),
     () => db.check(),

@@ -1,7 +1,10 @@
 // What goes in comes out: ids, vectors, payloads, and the reads over them.
 import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'node:test'
 import { runInNewContext } from 'node:vm'
+import { open } from 'asteroid-db'
 import { database, place, random, rejects, testOnStores, vectors } from './lib/helpers.mjs'
 
 const byDistance = (query, rows) =>
@@ -374,4 +377,53 @@ testOnStores('stats and check', async (t, storage) => {
   const report = await db.check()
   assert.deepEqual({ ...report, links: 0 }, { ok: true, rows: 99, links: 0, problems: [] })
   assert.ok(report.links > 0)
+})
+
+test('deleted rows leave the graph, and their places go to new ones', async (t) => {
+  const db = await database(t)
+  const column = (count) =>
+    Float32Array.from({ length: 4 * count }, (_, i) => Math.sin(i * 0.7) * (1 + (i % 13)))
+  await db.insertMany({ vectors: column(1000) })
+  await db.deleteMany(Array.from({ length: 600 }, (_, id) => id))
+  const told = []
+  await db.compact({ onProgress: (progress) => told.push(progress) })
+  const { rows, tombstones, freeSlots } = await db.stats()
+  assert.deepEqual({ rows, tombstones, freeSlots }, { rows: 400, tombstones: 0, freeSlots: 600 })
+  assert.ok(told.every(({ done, total }, i) => done <= total && (i === 0 || done > told[i - 1].done)))
+  assert.equal(told.at(-1).done, told.at(-1).total)
+  await db.insertMany({ vectors: column(500) })
+  assert.equal((await db.stats()).freeSlots, 100)
+  assert.equal((await db.search([1, 2, 3, 4], { k: 1000 })).length, 900)
+  assert.deepEqual((await db.check()).problems, [])
+  await rejects('ABORTED', () => db.compact({ signal: AbortSignal.abort() }))
+  await rejects('INVALID_ARGUMENT', () => db.compact({ onProgress: 1 }), /onProgress/)
+  const stop = () => {
+    throw new Error('enough')
+  }
+  await rejects('ABORTED', () => db.compact({ onProgress: stop }), /onProgress threw/)
+})
+
+test('a repair keeps what it can and names what it cannot', async (t) => {
+  const path = place(t)
+  const first = await open(path, { dim: 4 })
+  const payloads = Array.from({ length: 500 }, (_, i) => ({ i }))
+  await first.insertMany({ vectors: vectors(random(t), 500, 4), payloads })
+  await first.close()
+  // A number of the row in the tenth place; a row is four numbers and a checksum.
+  const file = join(path, 'vectors')
+  const bytes = readFileSync(file)
+  bytes[4096 + 10 * 20] ^= 1
+  writeFileSync(file, bytes)
+  const db = await database(t, { dim: 4 }, path)
+  const problems = (found) => found.map(({ kind, id }) => [kind, id])
+  assert.deepEqual(problems((await db.check()).problems), [['damaged_vector', 10]])
+  const { ok, rows, repaired, lost } = await db.check({ repair: true })
+  assert.deepEqual([ok, rows], [true, 499])
+  assert.deepEqual(problems(repaired), [['damaged_vector', 10]])
+  assert.deepEqual(problems(lost), [['lost_row', 10]])
+  assert.equal(await db.get(10), undefined)
+  assert.equal((await db.search([1, 2, 3, 4], { k: 1000 })).length, 499)
+  assert.equal(await db.count({ i: { $lt: 20 } }), 19)
+  assert.deepEqual(problems((await db.check({ repair: true })).lost), [])
+  await rejects('INVALID_ARGUMENT', () => db.check({ repair: 1 }), /repair/)
 })

@@ -29,6 +29,8 @@ async function filled(t, rows = 2000, path = ':memory:') {
   await db.deleteMany(ids.slice(0, Math.floor(rows / 10)))
   await db.update(ids[rows - 1], [1, 2, 3, 4])
   await db.upsert('twin', [1, 2, 3, 4], { twin: true })
+  // Else it takes the deleted ones out of the graph by itself, some time.
+  await db.compact()
   return db
 }
 
@@ -384,4 +386,56 @@ test('a file of format 1 opens for ever', async (t) => {
   assert.deepEqual(new Set([twin.id, other.id]), new Set([3, 2n ** 63n]))
   assert.equal((await db.search(vector(0), { filter: { n: { $gt: 30 } } })).length, 7)
   assert.deepEqual(await bytesOf(db), readFileSync(from))
+})
+
+test('a backup is a database of its own, of one moment, while writes go on', async (t) => {
+  const { dir, at } = folder(t)
+  const db = await filled(t, 3000, at('source'))
+  const then = await rowsOf(db)
+  const told = []
+  const backup = db.backup(at('backup'), { onProgress: (progress) => told.push(progress) })
+  // Called after it, so not in it: rows go, and others take their places.
+  const ids = then.slice(0, 1500).map(([, , { id }]) => id)
+  const writes = [
+    db.deleteMany(ids),
+    db.compact(),
+    db.insertMany({ vectors: new Float32Array(4 * 500).fill(2) }),
+  ]
+  const { rows, storage, bytesOnDisk } = await backup
+  await Promise.all(writes)
+  assert.deepEqual([rows, storage], [then.length, (await db.stats()).storage])
+  assert.ok(bytesOnDisk > 3000 * 4 * DIM)
+  assert.equal(told.at(-1).done, told.at(-1).total)
+  const copy = await open(at('backup'))
+  assert.deepEqual(await rowsOf(copy), then)
+  assert.deepEqual((await copy.check()).problems, [])
+  await copy.close()
+  assert.deepEqual((await db.check()).problems, [])
+  await rejects('NOT_EMPTY', () => db.backup(at('backup')), /new or an empty folder/)
+  await rejects('NOT_EMPTY', () => db.backup(at('source')))
+  await rejects('INVALID_ARGUMENT', () => db.backup(''))
+  await rejects('INVALID_ARGUMENT', () => db.backup(at('x'), { storage: 'memory' }))
+  await rejects('ABORTED', () => db.backup(at('x'), { signal: AbortSignal.abort() }))
+  const stop = () => {
+    throw new Error('enough')
+  }
+  await rejects('ABORTED', () => db.backup(at('stopped'), { onProgress: stop }), /onProgress threw/)
+  // Nothing is left of it, unless it was whole before the abort came.
+  const left = existsSync(at('stopped')) ? readdirSync(at('stopped')) : []
+  if (left.includes('manifest')) await (await open(at('stopped'))).close()
+  else
+    assert.deepEqual(
+      left.filter((name) => name !== 'LOCK'),
+      [],
+    )
+  assert.ok(!readdirSync(dir).includes('x'))
+})
+
+test('a database in memory is backed up to disk', async (t) => {
+  const { at } = folder(t)
+  const db = await filled(t, 500)
+  await db.backup(at('kept'), { vectorFilePath: at('vectors') })
+  const copy = await open(at('kept'))
+  await assertSame(db, copy)
+  await copy.close()
 })

@@ -202,10 +202,35 @@ fn write(index: &Index, published: &Published, seed: u64) -> u64 {
             low += count;
             published.deleted_below.store(low, SeqCst);
         }
+        if rng.chance(10) {
+            index.compact(&Control::NONE).unwrap();
+        }
+        for _ in 0..rng.below(30) {
+            if !index.tidy(&Control::NONE).unwrap() {
+                break;
+            }
+        }
         calls += 1;
     }
     published.done.store(true, SeqCst);
     calls
+}
+
+/// Looks after the database beside the writer, from another thread, as a host may.
+fn keep(index: &Index, published: &Published, seed: u64) {
+    let mut rng = Rng::new(seed);
+    while published.reading() {
+        match rng.below(200) {
+            0 => index.compact(&Control::NONE).unwrap(),
+            1..20 => index.flush().unwrap(),
+            20..40 => drop(index.stats().unwrap()),
+            40 => {
+                let report = index.check(&Control::NONE).unwrap();
+                assert!(report.problems.is_empty(), "check: {:?}", report.problems.first());
+            }
+            _ => drop(index.tidy(&Control::NONE).unwrap()),
+        }
+    }
 }
 
 /// How long each race lasts: `ASTEROID_RACE` in seconds, 6 unless set.
@@ -217,6 +242,7 @@ fn race(database: &Database, name: &str) {
     let seed = seed();
     let index = &database.index;
     let published = Published::new();
+    let freed = AtomicU64::new(0);
     let calls = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let stop = StopOnPanic(&published);
@@ -228,14 +254,25 @@ fn race(database: &Database, name: &str) {
         while published.inserted_below.load(SeqCst) < LIVE + BATCH && !published.done.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        for (number, reader) in [search, search, search, get, scan].into_iter().enumerate() {
+        // With the writer, eight.
+        for (number, reader) in [search, search, search, get, get, scan, keep].into_iter().enumerate() {
             let published = &published;
             scope.spawn(move || reader(index, published, seed.wrapping_add(number as u64)));
         }
+        while !published.done.load(SeqCst) {
+            freed.fetch_max(index.stats().unwrap().free_slots, SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+        }
         writer.join().unwrap()
     });
-    println!("{name}: {calls} writing calls, {} reads beside them", published.reads.load(SeqCst));
-    assert!(published.reads.load(SeqCst) > 50 && calls > 10);
+    let (freed, reads) = (freed.load(SeqCst), published.reads.load(SeqCst));
+    println!(
+        "proof: threads: {name}: {calls} writing calls, {reads} reads beside them, up to {freed} slots free"
+    );
+    assert!(reads > 50 && calls > 10);
+    assert_sound(index, name);
+    index.compact(&Control::NONE).unwrap();
+    assert!(index.stats().unwrap().free_slots > 0, "{name}: nothing was ever swept");
     assert_sound(index, name);
 }
 

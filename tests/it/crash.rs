@@ -5,7 +5,7 @@
 //! too. See `syscalls.rs` for what that shows.
 
 use crate::model_on_disk::{Home, OnDisk, Opened, config};
-use asteroid_core::{Code, Durability, Metric, Mode, StoreKind, VectorStorage};
+use asteroid_core::{Code, Control, Durability, Metric, Mode, StoreKind, VectorStorage};
 use asteroid_tests::model::{Model, Write, assert_sound, model_of, run};
 #[cfg(target_os = "linux")]
 use asteroid_tests::over_stores;
@@ -20,6 +20,9 @@ use std::time::Instant;
 enum Step {
     Write(Write),
     Flush,
+    /// Up to so many steps of the sweep.
+    Tidy(u32),
+    Compact,
     /// Closed and opened again, or merely let go of and opened again.
     Reopen(bool),
 }
@@ -36,9 +39,14 @@ fn steps(seed: u64, count: usize, shape: &Shape) -> Vec<Step> {
         let _ = model.apply(&write);
         steps.push(Step::Write(write));
     }
+    // Whatever is drawn, some checkpoints are to be cut.
+    let quarter = count / 4;
     while steps.len() < count {
-        steps.push(match rng.below(20) {
+        steps.push(match rng.below(24) {
+            _ if steps.len() % quarter == quarter - 1 => Step::Flush,
             0 => Step::Flush,
+            20 if rng.chance(30) => Step::Compact,
+            21..24 => Step::Tidy(1 << rng.below(6)),
             1 => Step::Reopen(rng.chance(50)),
             2..4 => {
                 let write = workload::rows(&mut rng, shape, Mode::Upsert, shape.most);
@@ -108,6 +116,17 @@ impl Trace {
                 }
                 Step::Flush => {
                     index.flush().unwrap();
+                    durable = last;
+                }
+                Step::Tidy(steps) => {
+                    for _ in 0..*steps {
+                        if !index.tidy(&Control::NONE).unwrap() {
+                            break;
+                        }
+                    }
+                }
+                Step::Compact => {
+                    index.compact(&Control::NONE).unwrap();
                     durable = last;
                 }
                 Step::Reopen(close) => {
@@ -221,7 +240,7 @@ fn cut_everywhere(on: &OnDisk, seed: u64, count: usize, images: usize) -> Count 
     }
     done.checkpoints = trace.checkpoints;
     println!(
-        "{:?} {:?} {:?}: {} operations, {count} calls: {done:?}",
+        "proof: crash: {:?} {:?} {:?}: {} operations, {count} calls: {done:?}",
         on.home,
         on.durability,
         on.config.metric,
@@ -255,6 +274,9 @@ fn go_on(
     let mut writes = vec![Step::Write(workload::many(rng, &shape, Mode::Insert))];
     while writes.len() < 4 {
         writes.push(Step::Write(workload::write(rng, &shape, state)));
+    }
+    if rng.chance(50) {
+        writes.insert(rng.below(4) as usize, Step::Compact);
     }
     trace.record(&disk, on, &writes, false);
     let what = format!("{what}, written again");
@@ -336,7 +358,7 @@ fn a_synced_directory_survives_kills_and_power_cuts_whole(store: StoreKind) {
 
 #[test]
 fn a_refused_operation_leaves_nothing_and_loses_nothing() {
-    refuse_everywhere(Home::Bytes, 24, 60);
+    refuse_everywhere(Home::Bytes, 24, 80);
 }
 
 #[cfg(target_os = "linux")]
@@ -403,7 +425,7 @@ fn a_bulk_build_whose_record_rocksdb_cannot_sync_is_taken_back() {
         }
     });
     let refused = refused.into_inner().unwrap();
-    println!("{refused} bulk builds met a list of files that could not be synced");
+    println!("proof: crash: {refused} bulk builds met a list of files that could not be synced");
     assert!(refused > 10);
 }
 
@@ -439,7 +461,7 @@ fn refuse_everywhere(home: Home, count: usize, runs_each: usize) {
         }
         let [runs, failed, poisoned, refused] = *counts.lock().unwrap();
         println!(
-            "{home:?}: {runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}",
+            "proof: crash: {home:?}: {runs} runs with a fault, {failed} saw it: {poisoned} poisoned, {refused} refused one call; {:?}",
             began.elapsed()
         );
         // Only checkpoints poison, and few operations are theirs.
@@ -502,6 +524,16 @@ impl Faulty<'_> {
                     if let Err(error) = open.flush() {
                         self.judge(&error, &mut outcome);
                         outcome.poisoned = true;
+                    }
+                }
+                Step::Tidy(_) | Step::Compact => {
+                    let done = match step {
+                        Step::Compact => open.compact(&Control::NONE),
+                        _ => open.tidy(&Control::NONE).map(drop),
+                    };
+                    if let Err(error) = done {
+                        self.judge(&error, &mut outcome);
+                        outcome.poisoned |= open.flush().is_err_and(|error| error.code() == Code::Poisoned);
                     }
                 }
                 Step::Reopen(close) => {

@@ -333,8 +333,9 @@ fn damage_all(kind: Kind, share: usize) {
         count.trials += 1;
     }
     println!(
-        "{}: {count:?}, {} panics caught inside redb, {:?}",
+        "proof: damage: {}, {:?}: {count:?}, {} panics caught inside redb, {:?}",
         image.name,
+        kind.store,
         panics() - quiet_before,
         began.elapsed()
     );

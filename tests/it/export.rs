@@ -9,7 +9,7 @@ use asteroid_core::{
     Result, SearchParams, StoreKind, Stores, VectorStorage,
 };
 use asteroid_native_storage::{Database, Place, import, open, open_memory};
-use asteroid_tests::model::{ALL, Model, assert_sound, run};
+use asteroid_tests::model::{ALL, Model, Write, assert_sound, run};
 use asteroid_tests::pool::Threads;
 use asteroid_tests::rng::{Rng, seed};
 use asteroid_tests::sim::SimDisk;
@@ -264,6 +264,77 @@ fn an_export_holds_one_committed_state_while_writes_go_on() {
             stop.store(true, Ordering::Relaxed);
         });
         assert_sound(index, "the source");
+    }
+}
+
+#[test]
+fn an_export_keeps_its_moment_while_places_are_used_again() {
+    let seed = seed();
+    let dir = tempfile::tempdir().unwrap();
+    for (round, store) in stores().into_iter().enumerate() {
+        for storage in [VectorStorage::Paged, VectorStorage::Flat] {
+            let what = format!("ASTEROID_SEED={seed} {store:?} {storage:?}");
+            let mut rng = Rng::new(seed.wrapping_add(round as u64));
+            let place = at(dir.path(), &format!("{store:?}-{storage:?}"));
+            let request = OpenRequest { store, vector_storage: Some(storage), ..new(&SHAPE) };
+            let source =
+                if store.is_some() { open(&place, &request) } else { open_memory(&request) }.unwrap();
+            let index = &source.index;
+            let mut model = worked(&mut rng, &source, &SHAPE, 40);
+            let write = |model: &mut Model, write: Write| {
+                let want = model.apply(&write);
+                assert_eq!(
+                    run(index, &write, &Threads::new(1)).map_err(|error| error.code()),
+                    want,
+                    "{what}"
+                );
+            };
+            let add = |rng: &mut Rng, model: &mut Model, count: usize| {
+                let vectors = (0..count).flat_map(|_| workload::vector(rng, &SHAPE)).collect();
+                write(model, Write::Many(None, vectors, Vec::new(), Mode::Insert));
+            };
+            add(&mut rng, &mut model, 600);
+            let delete = |model: &mut Model, part: usize| {
+                let ids = model.rows.keys().step_by(part).cloned().collect();
+                write(model, Write::DeleteMany(ids));
+            };
+            // Some places are free, some rows dead and still nodes.
+            delete(&mut model, 3);
+            index.compact(&Control::NONE).unwrap();
+            delete(&mut model, 4);
+            let free = index.stats().unwrap().free_slots;
+            assert!(free > 100, "{what}: {free}");
+            let (mut export, then) = (index.export().unwrap(), model.clone());
+            let whole = exported(index);
+            // The free ones are taken; what dies from now on is swept, but not overwritten.
+            for _ in 0..4 {
+                add(&mut rng, &mut model, 300);
+                delete(&mut model, 2);
+                index.compact(&Control::NONE).unwrap();
+            }
+            // Those that stay are nodes of living twins.
+            let stay = index.stats().unwrap().tombstones;
+            let bytes = export.measure(&Control::NONE).unwrap();
+            assert_eq!(bytes, whole.len() as u64, "{what}");
+            let file = drain(index, export);
+            assert!(file == whole, "{what}: it changed meanwhile");
+            let moved = imported(None, &any(), &file, &mut rng).unwrap();
+            then.assert_equals(&moved.index, &what);
+            assert_sound(&moved.index, &what);
+            index.compact(&Control::NONE).unwrap();
+            assert_eq!(index.stats().unwrap().tombstones, stay, "{what}: an export held back a sweep");
+            // With the export all that it held is free.
+            let slots = |index: &Index| {
+                let stats = index.stats().unwrap();
+                stats.rows + stats.tombstones + stats.free_slots
+            };
+            let before = slots(index);
+            let free = index.stats().unwrap().free_slots as usize;
+            add(&mut rng, &mut model, free);
+            assert_eq!(slots(index), before, "{what}: places were lost");
+            model.assert_equals(index, &what);
+            assert_sound(index, &what);
+        }
     }
 }
 

@@ -132,7 +132,7 @@ fn what_a_killed_process_saw_acknowledged_is_there(store: StoreKind) {
         }
     }
     println!(
-        "{store:?}: {} kills, {early} of them before the database was open, {acknowledged} acknowledged calls, calls under way: {kept} kept, {dropped} dropped; {:?}",
+        "proof: kill: {store:?}: {} kills, {early} of them before the database was open, {acknowledged} acknowledged calls, calls under way: {kept} kept, {dropped} dropped; {:?}",
         KINDS * rounds(),
         began.elapsed()
     );

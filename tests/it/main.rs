@@ -20,6 +20,7 @@ mod model;
 mod model_on_disk;
 mod open;
 mod recall;
+mod repair;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod shape;

@@ -33,6 +33,9 @@ enum Call {
     /// Scans in pages of this many rows while rows are deleted.
     Scan(usize, Vec<Id>),
     Flush,
+    /// Up to so many steps of the sweep.
+    Tidy(u32),
+    Compact,
     Compare,
     Reopen,
 }
@@ -105,7 +108,7 @@ fn draw_calls(rng: &mut Rng, shape: &Shape, count: usize) -> Vec<Call> {
             0 => Id::from(1),
             n => model.rows.keys().nth(rng.below(n) as usize).cloned().unwrap(),
         };
-        let call = match rng.below(20) {
+        let call = match rng.below(22) {
             0..12 => {
                 let write = workload::write(rng, shape, &model);
                 let _ = model.apply(&write);
@@ -143,6 +146,8 @@ fn draw_calls(rng: &mut Rng, shape: &Shape, count: usize) -> Vec<Call> {
                 Call::Get(ids)
             }
             18 => Call::Scan(1 + rng.below(200) as usize, (0..rng.below(4)).map(|_| known(rng)).collect()),
+            19 => Call::Tidy(1 << rng.below(8)),
+            20 if rng.chance(30) => Call::Compact,
             _ => match rng.below(4) {
                 0 => Call::Flush,
                 1 => Call::Compare,
@@ -163,6 +168,8 @@ struct Seen {
     refused: u64,
     aborted: u64,
     reopened: u64,
+    /// Most slots that waited for new rows.
+    freed: u64,
     rows: usize,
 }
 
@@ -211,6 +218,19 @@ fn replay(setting: &Setting, calls: &[Call], pool: &Threads) -> Seen {
             }
             Call::Scan(limit, doomed) => scan(&index, &mut model, *limit, doomed, &what),
             Call::Flush => index.flush().unwrap(),
+            Call::Tidy(steps) => {
+                for _ in 0..*steps {
+                    if !index.tidy(&Control::NONE).unwrap() {
+                        break;
+                    }
+                }
+                assert_sound(&index, &what);
+            }
+            Call::Compact => {
+                index.compact(&Control::NONE).unwrap();
+                assert_sound(&index, &what);
+                model.assert_equals(&index, &what);
+            }
             Call::Compare => {
                 model.assert_equals(&index, &what);
                 assert_sound(&index, &what);
@@ -228,6 +248,7 @@ fn replay(setting: &Setting, calls: &[Call], pool: &Threads) -> Seen {
             }
         }
         assert_eq!(index.count().unwrap(), model.rows.len() as u64, "{what}: count");
+        seen.freed = seen.freed.max(index.stats().unwrap().free_slots);
     }
     model.assert_equals(&index, "the end");
     assert_sound(&index, "the end");
@@ -356,7 +377,7 @@ fn settings(metric: Metric, store: Option<StoreKind>, rng: &mut Rng) -> Vec<Sett
 fn run_all(metric: Metric, store: Option<StoreKind>) {
     let seed = seed();
     let mut rng = Rng::new(seed ^ metric as u64 ^ store.map_or(0, |store| store as u64 + 1) << 8);
-    let (mut found, mut wanted) = (0, 0);
+    let (mut found, mut wanted, mut freed) = (0, 0, 0);
     for mut setting in settings(metric, store, &mut rng) {
         setting.options.link_policy = workload::link_policy(&mut rng);
         let began = Instant::now();
@@ -364,7 +385,7 @@ fn run_all(metric: Metric, store: Option<StoreKind>) {
         let seen = prove(&setting, &calls, seed);
         let recall = seen.found as f64 / seen.wanted.max(1) as f64;
         println!(
-            "{} m {} mMax0 {} {:?} {store:?}: {} calls, {} refused, {} aborted, {} reopened, {} searches with recall {recall:.4}, {} rows left, {:?}",
+            "{} m {} mMax0 {} {:?} {store:?}: {} calls, {} refused, {} aborted, {} reopened, {} slots free at most, {} searches with recall {recall:.4}, {} rows left, {:?}",
             metric.name(),
             setting.config.m,
             setting.config.m_max0,
@@ -373,15 +394,18 @@ fn run_all(metric: Metric, store: Option<StoreKind>) {
             seen.refused,
             seen.aborted,
             seen.reopened,
+            seen.freed,
             seen.searches,
             seen.rows,
             began.elapsed()
         );
+        freed = freed.max(seen.freed);
         if setting.config.m >= 16 {
             found += seen.found;
             wanted += seen.wanted;
         }
     }
+    assert!(freed > 0, "nothing was ever swept");
     assert!(found * 100 >= wanted * 95, "{}: found {found} of {wanted}", metric.name());
 }
 

@@ -457,6 +457,68 @@ fn what_a_killed_process_leaves_is_read_without_touching_it_and_then_recovered(s
     }
 }
 
+/// A folder as a file system shows it that cannot be written.
+#[cfg(target_os = "linux")]
+struct Sealed(PathBuf);
+
+#[cfg(target_os = "linux")]
+impl Sealed {
+    /// `None` where the system mounts nothing for us.
+    fn of(dir: &Path, shown: &Path) -> Option<Sealed> {
+        let mount = |arguments: &[&std::ffi::OsStr]| {
+            let done = std::process::Command::new("mount").args(arguments).output();
+            done.is_ok_and(|done| done.status.success())
+        };
+        fs::create_dir(shown).unwrap();
+        let bound = mount(&["--bind".as_ref(), dir.as_ref(), shown.as_ref()]);
+        let sealed = bound.then(|| Sealed(shown.to_owned()))?;
+        mount(&["-o".as_ref(), "remount,bind,ro".as_ref(), shown.as_ref()]).then_some(sealed)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).output();
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn a_read_only_file_system_is_read_and_never_written(store: StoreKind) {
+    for storage in [VectorStorage::Flat, VectorStorage::Paged] {
+        let dir = tempfile::tempdir().unwrap();
+        let (left, shown) = (dir.path().join("left"), dir.path().join("shown"));
+        let request = OpenRequest { vector_storage: Some(storage), ..new(store, 3) };
+        let db = open(&at(dir.path().join("db")), &request).unwrap();
+        insert(&db.index, 0..60);
+        // As a killed process leaves it, with writes in the journal.
+        copy_tree(&dir.path().join("db"), &left).unwrap();
+        drop(db);
+        let Some(sealed) = Sealed::of(&left, &shown) else {
+            println!("skipped: only who may mount file systems can make one that cannot be written");
+            return;
+        };
+        assert!(fs::write(shown.join("probe"), "").is_err());
+        let before = contents(&left);
+        let db = open(&at(&shown), &to_read()).unwrap();
+        holds(&db.index, 60);
+        assert_eq!(db.index.delete(&Id::from(1)).unwrap_err().code(), Code::ReadOnly);
+        assert_eq!(db.index.compact(&Control::NONE).unwrap_err().code(), Code::ReadOnly);
+        db.index.close().unwrap();
+        drop(db);
+        fails(&at(&shown), &any(), Code::Io);
+        drop(sealed);
+        assert!(contents(&left) == before, "reading wrote something");
+        holds(&open(&at(&left), &any()).unwrap().index, 60);
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod sealed {
+    use super::a_read_only_file_system_is_read_and_never_written;
+    asteroid_tests::over_stores!(a_read_only_file_system_is_read_and_never_written);
+}
+
 #[test]
 fn an_engine_in_memory_works_and_leaves_nothing() {
     let db = open_memory(&new(StoreKind::Memory, 3)).unwrap();

@@ -1,16 +1,19 @@
 //! Data and uses of awkward shapes: twins, tombstones, one dimension and many, orders, ids, reopening.
 
+use asteroid_core::filter::Filter;
 use asteroid_core::{
-    Code, Config, Control, Id, Index, Metric, Mode, OpenRequest, Options, Result, Rows, SearchParams, Serial,
-    VectorStorage,
+    Code, Config, Control, Id, Index, Metric, Mode, OpenRequest, Options, Result, Row, Rows, SearchParams,
+    Serial, Snapshot, StoreKind, VectorStorage,
 };
 use asteroid_native_storage::{Database, Place, open, open_memory};
 use asteroid_tests::exact;
 use asteroid_tests::model::{ALL, Model, Write, assert_sound, run};
+use asteroid_tests::over_stores;
 use asteroid_tests::pool::Threads;
 use asteroid_tests::rng::Rng;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::Dot];
 
@@ -153,10 +156,23 @@ fn three_rows_left_of_six_thousand_are_found_by_every_search() {
             }
         }
         assert_sound(&both, metric.name());
-        // Rows that come among so many tombstones are found as well.
+        // So they are when the others are out of the graph, half out of it too.
+        let mut steps = 0;
+        while both.tidy(&Control::NONE).unwrap() {
+            steps += 1;
+            if steps % 40 == 0 {
+                assert_sound(&both, metric.name());
+                assert_eq!(both.recall(&queries, &params(3, 10), metric.name()), 1.0);
+            }
+        }
+        assert_sound(&both, metric.name());
+        assert_eq!(both.recall(&queries, &params(3, 10), metric.name()), 1.0);
+        let stats = both.stats().unwrap();
+        assert_eq!((stats.tombstones, stats.free_slots), (0, 5997), "after {steps} steps");
+        // Rows that come then are found as well.
         both.insert(10_000, &random(&mut rng, 700 * DIM));
         let recall = both.recall(&queries, &params(10, 100), metric.name());
-        assert!(recall >= 0.95, "{}: recall {recall} among tombstones", metric.name());
+        assert!(recall >= 0.95, "{}: recall {recall} in places of others", metric.name());
         assert_sound(&both, metric.name());
     }
 }
@@ -187,6 +203,200 @@ fn a_database_emptied_row_by_row_fills_again() {
         }
         assert!(both.search(&queries[..DIM], &params(5, 64), &Control::NONE).unwrap().is_empty());
         assert_sound(&both, "emptied");
+    }
+}
+
+over_stores!(a_database_emptied_and_filled_again_takes_no_more_space);
+
+fn a_database_emptied_and_filled_again_takes_no_more_space(store: StoreKind) {
+    const DIM: usize = 64;
+    for storage in [VectorStorage::Paged, VectorStorage::Flat] {
+        let dir = tempfile::tempdir().unwrap();
+        let request =
+            OpenRequest { vector_storage: Some(storage), store: Some(store), ..request(DIM, Metric::L2) };
+        let mut rng = Rng::new(13);
+        let mut database = open(&at(dir.path()), &request).unwrap();
+        let mut first = (0, 0);
+        for round in 0..4 {
+            let vectors = random(&mut rng, 6000 * DIM);
+            let payloads: Vec<_> = (0..6000).map(|i| Some(format!("{{\"n\":{i}}}"))).collect();
+            let ids: Vec<Id> = (0..6000).map(Id::from).collect();
+            let rows = Rows { ids: Some(&ids), vectors: &vectors, payloads: &payloads };
+            database.index.insert_many(rows, Mode::Insert, &Threads::new(2), &Control::NONE).unwrap();
+            assert_sound(&database.index, "filled");
+            database.index.close().unwrap();
+            drop(database);
+            database = open(&at(dir.path()), &request).unwrap();
+            let stats = database.index.stats().unwrap();
+            let disk = stats.vector_file_bytes + stats.kv_file_bytes + stats.journal_bytes;
+            println!("{store:?} {storage:?} round {round}: {disk} bytes, {stats:?}");
+            if round == 0 {
+                first = (stats.vector_file_bytes, disk);
+            }
+            assert_eq!(stats.vector_file_bytes, first.0, "{storage:?} round {round}");
+            assert!(disk <= first.1 * 12 / 10, "{storage:?} round {round}: {disk} bytes, {} before", first.1);
+            assert_eq!(stats.tombstones + stats.free_slots, 0, "{storage:?} round {round}");
+            // In one go or piece by piece, with a look at what is left in between.
+            for ids in ids.chunks(if round % 2 == 0 { 6000 } else { 500 }) {
+                assert_eq!(database.index.delete_many(ids).unwrap(), ids.len() as u64);
+            }
+            assert_sound(&database.index, "emptied");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_keeps_its_rows_while_others_want_their_places() {
+    const DIM: usize = 8;
+    let mut rng = Rng::new(14);
+    let mut both = Both::in_memory(&request(DIM, Metric::L2));
+    both.insert(0, &random(&mut rng, 2000 * DIM));
+    both.write(&Write::DeleteMany((0..300).map(Id::from).collect()));
+    let snapshot = both.snapshot().unwrap();
+    fn read(both: &Both, snapshot: &Snapshot) -> Vec<Row> {
+        let (rows, next) = both.scan(snapshot, 0, 10_000, ALL).unwrap();
+        assert_eq!(next, None);
+        rows
+    }
+    let before = read(&both, &snapshot);
+    assert_eq!(before.len(), 1700);
+    both.write(&Write::DeleteMany((300..1200).map(Id::from).collect()));
+    both.compact(&Control::NONE).unwrap();
+    let stats = both.stats().unwrap();
+    assert_eq!((stats.tombstones, stats.free_slots), (900, 300), "what the snapshot covers stays");
+    assert!(read(&both, &snapshot) == before, "swept under a snapshot");
+    // Places of rows that it does not show are given away.
+    both.insert(5000, &random(&mut rng, 300 * DIM));
+    assert!(read(&both, &snapshot) == before, "rows added under a snapshot");
+    let stats = both.stats().unwrap();
+    assert_eq!((stats.tombstones, stats.free_slots), (900, 0));
+    let later = both.snapshot().unwrap();
+    let seen = read(&both, &later);
+    assert_sound(&both, "with a snapshot");
+    // A later one does not hold back what died before it.
+    drop(snapshot);
+    both.insert(6000, &random(&mut rng, 100 * DIM));
+    let stats = both.stats().unwrap();
+    let dead = stats.tombstones + stats.free_slots;
+    assert!(stats.rows == 1200 && dead <= 900, "{stats:?}");
+    assert!(read(&both, &later) == seen, "places taken under a snapshot");
+    both.compact(&Control::NONE).unwrap();
+    let stats = both.stats().unwrap();
+    assert_eq!((stats.tombstones, stats.free_slots), (0, dead));
+    assert!(read(&both, &later) == seen, "swept under a later snapshot");
+    let recall = both.recall(&random(&mut rng, 50 * DIM), &params(10, 64), "after all");
+    assert!(recall >= 0.97, "recall {recall}");
+    assert_sound(&both, "without a snapshot");
+    both.model.assert_equals(&both, "without a snapshot");
+}
+
+#[test]
+fn a_snapshot_held_for_long_keeps_its_own_rows_and_no_others() {
+    const DIM: usize = 8;
+    const ROWS: u64 = 1000;
+    let mut rng = Rng::new(16);
+    let mut both = Both::in_memory(&request(DIM, Metric::L2));
+    both.insert(0, &random(&mut rng, ROWS as usize * DIM));
+    let snapshot = both.snapshot().unwrap();
+    let selection = both.select(&Arc::new(Filter::parse("{}").unwrap())).unwrap();
+    let before = both.scan(&snapshot, 0, 10_000, ALL).unwrap();
+    for round in 0..30 {
+        let ids: Vec<u64> = (0..ROWS).collect();
+        for ids in ids.chunks(100) {
+            let vectors = random(&mut rng, ids.len() * DIM);
+            let ids = ids.iter().copied().map(Id::from).collect();
+            both.write(&Write::Many(Some(ids), vectors, Vec::new(), Mode::Upsert));
+            while round % 2 == 0 && both.tidy(&Control::NONE).unwrap() {}
+        }
+        let stats = both.stats().unwrap();
+        // What it shows, what is live, and the dead that wait for a sweep or for the writes that do its steps.
+        let slots = stats.rows + stats.tombstones + stats.free_slots;
+        assert!(slots <= 4 * ROWS, "round {round}: {stats:?}");
+        assert!(both.scan(&snapshot, 0, 10_000, ALL).unwrap() == before, "round {round}");
+    }
+    let selected = both.scan_selected(&selection, 0, 10_000, ALL, &Control::NONE).unwrap();
+    assert!(selected.0 == before.0, "a selection lost rows");
+    assert_sound(&both, "with a snapshot");
+    drop((snapshot, selection));
+    both.compact(&Control::NONE).unwrap();
+    assert_eq!(both.stats().unwrap().tombstones, 0);
+    assert_sound(&both, "without");
+    both.model.assert_equals(&both, "without");
+}
+
+#[test]
+fn an_insert_in_steps_uses_places_again_and_gives_them_back() {
+    const DIM: usize = 8;
+    let nameless = || Rows { ids: None, vectors: &[], payloads: &[] };
+    let mut rng = Rng::new(17);
+    let mut both = Both::in_memory(&request(DIM, Metric::L2));
+    both.insert(0, &random(&mut rng, 2000 * DIM));
+    for (round, gone) in [(0, 0..900), (1, 900..1500), (2, 1500..2000)] {
+        both.write(&Write::DeleteMany(gone.map(Id::from).collect()));
+        both.compact(&Control::NONE).unwrap();
+        let free = both.stats().unwrap().free_slots;
+        let vectors = random(&mut rng, 300 * DIM);
+        let mut begun = both.begin_insert(nameless(), vectors.clone(), Mode::Insert).unwrap();
+        for _ in 0..2 {
+            assert_eq!(both.step(&mut begun, &Serial, &Control::NONE).unwrap(), None);
+            assert_sound(&both, "between two steps");
+            assert_eq!(both.tidy(&Control::NONE).unwrap_err().code(), Code::Locked);
+        }
+        assert_eq!(both.stats().unwrap().free_slots, free - 128);
+        if round == 1 {
+            both.give_up(begun).unwrap();
+            assert_sound(&both, "given up");
+            both.write(&Write::Delete(Id::from(1_000_000)));
+            both.compact(&Control::NONE).unwrap();
+            assert_eq!(both.stats().unwrap().free_slots, free, "places of a write that was given up");
+        } else {
+            while both.step(&mut begun, &Serial, &Control::NONE).unwrap().is_none() {}
+            assert_eq!(both.stats().unwrap().free_slots, free - 300);
+            // The ids follow the largest there ever was.
+            let _ = both.model.apply(&Write::Many(None, vectors, Vec::new(), Mode::Insert));
+        }
+        assert_sound(&both, "afterwards");
+        both.model.assert_equals(&both, "afterwards");
+    }
+}
+
+#[test]
+fn clustered_rows_updated_five_times_over_are_found_as_in_a_fresh_database() {
+    const DIM: usize = 16;
+    const ROWS: u64 = 4000;
+    let mut rng = Rng::new(15);
+    let centers = random(&mut rng, 60 * DIM);
+    let draw = |rng: &mut Rng| -> Vec<f32> {
+        let center = rng.below(60) as usize;
+        let noise = random(rng, DIM);
+        centers[center * DIM..][..DIM].iter().zip(noise).map(|(c, n)| c + 0.15 * n).collect()
+    };
+    let queries: Vec<f32> = (0..300).flat_map(|_| draw(&mut rng)).collect();
+    for host_tidies in [true, false] {
+        let mut both = Both::in_memory(&request(DIM, Metric::L2));
+        let rows: Vec<f32> = (0..ROWS).flat_map(|_| draw(&mut rng)).collect();
+        both.insert(0, &rows);
+        for round in 0..5 {
+            let mut ids: Vec<u64> = (0..ROWS).collect();
+            (1..ids.len()).for_each(|i| ids.swap(i, rng.below(i as u64 + 1) as usize));
+            for ids in ids.chunks(50) {
+                let vectors = ids.iter().flat_map(|_| draw(&mut rng)).collect();
+                let ids = ids.iter().copied().map(Id::from).collect();
+                both.write(&Write::Many(Some(ids), vectors, Vec::new(), Mode::Upsert));
+                while host_tidies && both.tidy(&Control::NONE).unwrap() {}
+            }
+            let mut fresh = Both::in_memory(&request(DIM, Metric::L2));
+            let rows: Vec<f32> = both.model.rows.values().flat_map(|row| row.vector.to_vec()).collect();
+            fresh.insert(0, &rows);
+            let recall = both.recall(&queries, &params(10, 32), "updated");
+            let wanted = fresh.recall(&queries, &params(10, 32), "fresh");
+            let stats = both.stats().unwrap();
+            println!("tidied {host_tidies}, round {round}: recall {recall}, fresh {wanted}, {stats:?}");
+            assert!(recall >= wanted - 0.01, "round {round}: recall {recall}, fresh {wanted}");
+            let most = if host_tidies { ROWS / 10 } else { ROWS / 2 };
+            assert!(stats.tombstones <= most, "round {round}: {stats:?}");
+            assert_sound(&both, "updated");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ macro_rules! kv_sentences {
     ($use:ident $($before:ident)?) => {
         $use! { $($before:)?
             a_view_never_changes_whatever_is_applied_after_it_was_taken
+            compaction_changes_nothing_and_gives_space_back
             get_many_answers_every_key_once_and_agrees_with_get
             scan_visits_keys_in_ascending_unsigned_byte_order
             scan_stops_when_told_to
@@ -96,6 +97,35 @@ pub fn a_view_never_changes_whatever_is_applied_after_it_was_taken(kv: &dyn Kv) 
     assert_eq!(get(&*before, Space::Slots, b"c"), None);
     let after = kv.view().unwrap();
     assert_eq!(scan(&*after, Space::Ids, &Range::all()).unwrap(), [(b"a".to_vec(), b"9".to_vec())]);
+}
+
+/// What is deleted no longer takes space once the store was compacted, and all else is there, before it and after.
+pub fn compaction_changes_nothing_and_gives_space_back(kv: &dyn Kv) {
+    let value = |i: u32| Rng::new(u64::from(i)).bytes(1000);
+    for i in 0..3000u32 {
+        put(kv, Space::Payloads, &[(&i.to_be_bytes(), &value(i))]);
+    }
+    kv.sync(u64::MAX).unwrap();
+    let before = kv.view().unwrap();
+    let mut batch = Batch::default();
+    (0..3000u32).filter(|i| i % 10 > 0).for_each(|i| batch.delete(Space::Payloads, i.to_be_bytes()));
+    let seq = kv.apply(&batch).unwrap();
+    // Beside a view it does what it can.
+    kv.compact().unwrap();
+    assert_eq!(scan(&*before, Space::Payloads, &Range::all()).unwrap().len(), 3000);
+    drop(before);
+    let full = kv.disk();
+    kv.compact().unwrap();
+    let left: Entries = (0..3000u32).step_by(10).map(|i| (i.to_be_bytes().to_vec(), value(i))).collect();
+    assert!(scan(&*kv.view().unwrap(), Space::Payloads, &Range::all()).unwrap() == left);
+    assert!(kv.disk() <= full && kv.disk() < 1 << 20, "{} bytes of {full} are left", kv.disk());
+    put(kv, Space::Payloads, &[(b"more", b"1")]);
+    kv.sync(u64::MAX).unwrap();
+    assert!(kv.durable() > seq);
+    assert_eq!(get(&*kv.view().unwrap(), Space::Payloads, b"more"), Some(b"1".to_vec()));
+    let all = dump(&*kv.view().unwrap()).unwrap();
+    kv.trim();
+    assert!(dump(&*kv.view().unwrap()).unwrap() == all);
 }
 
 /// Get many answers every key once and agrees with get.

@@ -6,7 +6,7 @@ use crate::open::OpenArgs;
 use crate::reply::{Reply, done, object, reply, to_js};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
-use asteroid_core::{CheckReport, Index, Mode, Result, Stats};
+use asteroid_core::{CheckReport, Control, Index, Mode, Problem, Result, Serial, Stats};
 use js_sys::{Array, Object};
 use serde::Serialize;
 use std::rc::Rc;
@@ -100,6 +100,16 @@ impl Engine {
         object(&StatsOut::from(stats))
     }
 
+    /// One step of what keeps the database in shape, a few milliseconds; whether there is more.
+    pub fn tidy(&self) -> Reply {
+        reply(self.index.tidy(&Control::NONE))
+    }
+
+    /// Sweeps every deleted row and gives back space.
+    pub fn compact(&self) -> Reply {
+        done(host::control(|control| self.index.compact(control)))
+    }
+
     /// Makes earlier writes durable.
     pub fn flush(&self) -> Reply {
         done(self.index.flush())
@@ -109,6 +119,16 @@ impl Engine {
     pub fn check(&self) -> Reply {
         let report = host::control(|control| self.index.check(control)).map_err(|error| to_js(&error))?;
         Ok(plain(report_out(&report)))
+    }
+
+    /// Walks everything and mends what follows from rows.
+    pub fn repair(&self) -> Reply {
+        let repaired = host::control(|control| self.index.repair(&Serial, control));
+        let repaired = repaired.map_err(|error| to_js(&error))?;
+        let out = report_out(&repaired.report);
+        set(&out, "repaired", problems_out(&repaired.found));
+        set(&out, "lost", problems_out(&repaired.lost));
+        Ok(plain(out))
     }
 
     /// Brings the stores up to date and closes. Every call but freeing fails afterwards.
@@ -122,6 +142,7 @@ impl Engine {
 struct StatsOut {
     rows: f64,
     tombstones: f64,
+    free_slots: f64,
     cache_bytes: f64,
     adjacency_bytes: f64,
     vector_bytes: f64,
@@ -138,6 +159,7 @@ impl From<Stats> for StatsOut {
         StatsOut {
             rows: stats.rows as f64,
             tombstones: stats.tombstones as f64,
+            free_slots: stats.free_slots as f64,
             cache_bytes: stats.cache_bytes as f64,
             adjacency_bytes: stats.adjacency_bytes as f64,
             vector_bytes: stats.vector_bytes as f64,
@@ -151,8 +173,8 @@ impl From<Stats> for StatsOut {
     }
 }
 
-fn report_out(report: &CheckReport) -> Object {
-    let problems = report.problems.iter().map(|problem| {
+fn problems_out(found: &[Problem]) -> Array {
+    let problems = found.iter().map(|problem| {
         let out = Object::new();
         set(&out, "kind", problem.kind);
         set(&out, "detail", problem.detail.as_str());
@@ -161,11 +183,14 @@ fn report_out(report: &CheckReport) -> Object {
         }
         plain(out)
     });
-    let problems: Array = problems.collect();
+    problems.collect()
+}
+
+fn report_out(report: &CheckReport) -> Object {
     let out = Object::new();
     set(&out, "ok", report.problems.is_empty());
     set(&out, "rows", report.rows as f64);
     set(&out, "links", report.links as f64);
-    set(&out, "problems", problems);
+    set(&out, "problems", problems_out(&report.problems));
     out
 }

@@ -32,6 +32,7 @@ pub(crate) struct OpenArgs {
     cache_bytes: Option<f64>,
     link_policy: Option<String>,
     read_only: Option<bool>,
+    repair: Option<bool>,
     seed: Option<u64>,
     indexes: Option<IndexArgs>,
 }
@@ -85,6 +86,7 @@ impl OpenArgs {
                 paged_max_cached_pages: self.paged_max_cached_pages,
                 // The worker syncs for all writes that wait at once.
                 durability: Durability::Buffered,
+                repair: self.repair.unwrap_or(false),
                 read_only: self.read_only.unwrap_or(false),
                 link_policy: one_of(
                     "linkPolicy",

@@ -19,7 +19,8 @@
 //! | 3 vectors | the first slot (u32), then rows of `dim` f32 | slots follow each other, from 0 to the header's last |
 //! | 4 end | the number of keyed entries (u64), the number of rows of vectors (u32) | last, one; nothing follows |
 //!
-//! A row of bits that are all set stands for one that a given-up write never brought to the file; its slot is dead.
+//! A row of bits that are all set stands for one that a given-up write never brought to the file, or that was swept; its
+//! slot is dead.
 
 mod read;
 mod write;

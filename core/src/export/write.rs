@@ -33,7 +33,7 @@ self_cell!(
 /// until then. It must not outlive the database it was made of.
 pub struct Export {
     view: Frozen,
-    rows: FrozenRows,
+    rows: Arc<FrozenRows>,
     manifest: Vec<u8>,
     dim: u32,
     meta: Meta,
@@ -60,7 +60,11 @@ enum At {
 
 impl Export {
     /// `kv` must hold all of the state, and `rows` its vectors.
-    pub(crate) fn new(index: &Index, kv: Shared, rows: impl FnOnce(Slot) -> FrozenRows) -> Result<Export> {
+    pub(crate) fn new(
+        index: &Index,
+        kv: Shared,
+        rows: impl FnOnce(Slot) -> Arc<FrozenRows>,
+    ) -> Result<Export> {
         let view = Frozen::try_new(kv, |kv| kv.view())?;
         let meta = Meta::read(&**view.borrow_dependent())?;
         // Writes are numbered anew at the other end, as after a bulk build.

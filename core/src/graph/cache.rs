@@ -3,17 +3,19 @@
 //! Readers copy a list with two array accesses and no lock. Lists changed since the last checkpoint are *dirty*:
 //! they are the only up-to-date copy, so they stay until a checkpoint has written them to the store.
 
-use super::seqlock::{self, HEAD};
+use super::seqlock::{self, HEAD, Word};
 use crate::kv::{Read, Space, links, slot_key};
 use crate::table::Table;
 use crate::{Error, Result, Slot, sync};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 const USED: u8 = 1;
 const DIRTY: u8 = 2;
+/// In place of a frame: the list is gone, nothing may be read for it from the store.
+const REMOVED: u32 = u32::MAX;
 /// Frames looked at for a victim before a clean list is given up on.
 const CLOCK_STEPS: u32 = 8192;
 
@@ -47,9 +49,9 @@ pub(crate) struct AdjacencyCache {
     /// Whether dirty lists remember what changed, for a store that takes it.
     keep_deltas: bool,
     max_frames: u32,
-    /// Slot to frame + 1; 0 for none.
+    /// Slot to frame + 1; 0 for none, [`REMOVED`] where the list was taken away.
     index: Table<AtomicU32>,
-    frames: Table<AtomicU32>,
+    frames: Table<Word>,
     marks: Table<AtomicU8>,
     state: Mutex<State>,
     /// Checkpoints done: a list read from an older view is not installed.
@@ -61,6 +63,10 @@ struct State {
     /// Frames ever handed out.
     made: u32,
     hand: u32,
+    /// Frames that belong to nobody.
+    spare: Vec<u32>,
+    /// Lists taken away that the store still has.
+    removed: BTreeSet<Slot>,
     /// Changed lists, with what changed where that is known and the store has the rest.
     dirty: HashMap<Slot, Option<Delta>>,
 }
@@ -86,9 +92,16 @@ impl AdjacencyCache {
         self.keep_deltas
     }
 
-    /// Copies the list of `slot` if it is here.
+    /// Copies the list of `slot` if it is here; one that was taken away is empty.
     pub(crate) fn read(&self, slot: Slot, out: &mut Vec<u32>) -> bool {
-        let Some(frame) = self.frame_of(slot) else { return false };
+        let frame = match self.index.get(slot).map_or(0, |cell| cell.load(Ordering::Acquire)) {
+            0 => return false,
+            REMOVED => {
+                out.clear();
+                return true;
+            }
+            frame => frame - 1,
+        };
         let Some(record) = self.frames.row(frame) else { return false };
         // A frame that was given away in between has another owner: a miss.
         let found = seqlock::read(record, slot + 1, out);
@@ -106,12 +119,19 @@ impl AdjacencyCache {
         }
     }
 
+    /// Whether the store need not be asked for the list of `slot`.
     pub(crate) fn contains(&self, slot: Slot) -> bool {
-        self.frame_of(slot).is_some()
+        self.index.get(slot).is_some_and(|cell| cell.load(Ordering::Acquire) != 0)
+    }
+
+    /// Whether the list of `slot` was taken away, and the slot not used since.
+    pub(crate) fn is_removed(&self, slot: Slot) -> bool {
+        self.index.get(slot).is_some_and(|cell| cell.load(Ordering::Acquire) == REMOVED)
     }
 
     fn frame_of(&self, slot: Slot) -> Option<u32> {
-        self.index.get(slot)?.load(Ordering::Acquire).checked_sub(1)
+        let frame = self.index.get(slot)?.load(Ordering::Acquire);
+        if frame == REMOVED { None } else { frame.checked_sub(1) }
     }
 
     /// To be taken before the view that lists for [`AdjacencyCache::fetch`] come from.
@@ -133,6 +153,10 @@ impl AdjacencyCache {
         let mut list = Vec::with_capacity(self.cap);
         let mut failed = None;
         view.get_many(Space::Links, &keys, &mut |i, value| {
+            // Taken away since it was asked for: whoever still holds a link to it finds nothing behind.
+            if self.is_removed(slots[i]) {
+                return see(slots[i], &[]);
+            }
             let decoded = match value {
                 Some(value) => links::decode(value, &mut list),
                 None => Err(Error::corrupt("its adjacency list is missing")),
@@ -160,6 +184,7 @@ impl AdjacencyCache {
     /// for a list that is new.
     pub(crate) fn set(&self, slot: Slot, list: &[u32], delta: Option<Delta>) {
         let mut state = sync::lock(&self.state);
+        state.removed.remove(&slot);
         if let Some(frame) = self.frame_of(slot) {
             self.marks.ensure(frame)[0].fetch_or(DIRTY | USED, Ordering::Relaxed);
             seqlock::write(self.frames.ensure(frame), slot + 1, list);
@@ -176,6 +201,36 @@ impl AdjacencyCache {
         }
     }
 
+    /// Takes the list of `slot` away: readers who still come by find an empty one.
+    pub(crate) fn remove(&self, slot: Slot) {
+        let mut state = sync::lock(&self.state);
+        let frame = self.frame_of(slot);
+        self.index.ensure(slot)[0].store(REMOVED, Ordering::Release);
+        if let Some(frame) = frame {
+            seqlock::write(self.frames.ensure(frame), 0, &[]);
+            self.marks.ensure(frame)[0].store(0, Ordering::Relaxed);
+            state.spare.push(frame);
+        }
+        state.dirty.remove(&slot);
+        state.removed.insert(slot);
+    }
+
+    /// Forgets every list below `slots` that was not taken away: the store has others now.
+    pub(crate) fn forget(&self, slots: Slot) {
+        let mut state = sync::lock(&self.state);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        for slot in 0..slots {
+            if let Some(cell) = self.index.get(slot).filter(|cell| cell.load(Ordering::Relaxed) != REMOVED) {
+                cell.store(0, Ordering::Release);
+            }
+        }
+        for frame in 0..state.made {
+            seqlock::write(self.frames.ensure(frame), 0, &[]);
+            self.marks.ensure(frame)[0].store(0, Ordering::Relaxed);
+        }
+        *state = State { made: state.made, spare: (0..state.made).rev().collect(), ..State::default() };
+    }
+
     fn place(&self, state: &mut State, slot: Slot, list: &[u32], mark: u8) {
         let Some(frame) = self.free_frame(state, mark & DIRTY != 0) else { return };
         self.marks.ensure(frame)[0].store(mark, Ordering::Relaxed);
@@ -186,6 +241,9 @@ impl AdjacencyCache {
     /// A new frame, or one taken from a clean list that nobody read lately. Dirty lists may exceed the budget, as
     /// the writer checkpoints soon after; clean ones may not.
     fn free_frame(&self, state: &mut State, must: bool) -> Option<u32> {
+        if let Some(frame) = state.spare.pop() {
+            return Some(frame);
+        }
         if state.made >= self.max_frames {
             for _ in 0..CLOCK_STEPS.min(2 * state.made) {
                 state.hand = (state.hand + 1) % state.made;
@@ -212,7 +270,8 @@ impl AdjacencyCache {
 
     /// Dirty lists, and how many there may be before a checkpoint is due.
     pub(crate) fn dirty(&self) -> (usize, usize) {
-        (sync::lock(&self.state).dirty.len(), self.max_frames as usize / 2)
+        let state = sync::lock(&self.state);
+        (state.dirty.len(), self.max_frames as usize / 2)
     }
 
     /// All dirty lists, ascending by slot, with what changed in them where that is known.
@@ -223,10 +282,16 @@ impl AdjacencyCache {
         lists
     }
 
+    /// Lists taken away since the last checkpoint.
+    pub(crate) fn removed_lists(&self) -> Vec<Slot> {
+        sync::lock(&self.state).removed.iter().copied().collect()
+    }
+
     /// Every dirty list is in the store now: they may be dropped.
     pub(crate) fn clean(&self) {
         let mut state = sync::lock(&self.state);
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        state.removed.clear();
         for slot in std::mem::take(&mut state.dirty).into_keys() {
             if let Some(frame) = self.frame_of(slot) {
                 self.marks.ensure(frame)[0].fetch_and(!DIRTY, Ordering::Relaxed);
@@ -278,6 +343,39 @@ mod tests {
         let lists = cache.dirty_lists();
         assert_eq!(lists[0].1.as_ref().map(|delta| delta.edges), Some(2));
         assert!(lists[1].1.is_none());
+    }
+
+    #[test]
+    fn a_list_taken_away_is_empty_until_its_slot_has_another() {
+        let kv = MemKv::default();
+        let mut batch = Batch::default();
+        batch.put(Space::Links, slot_key(3), links::encode(&[1]));
+        kv.apply(&batch).unwrap();
+        let cache = AdjacencyCache::new(4, 0, false);
+        let mut out = Vec::new();
+        for filled in [false, true] {
+            if filled {
+                cache.set(3, &[1, 2], None);
+            }
+            cache.remove(3);
+            assert!(cache.read(3, &mut out) && out.is_empty() && cache.is_removed(3));
+            assert_eq!((cache.removed_lists(), cache.dirty().0), (vec![3], 0));
+            let mut seen = vec![9];
+            let view = kv.view().unwrap();
+            cache.fetch(&*view, cache.epoch(), &[3], &mut |_, list| seen = list.to_vec()).unwrap();
+            assert!(seen.is_empty(), "what the store still has is not to be seen");
+            cache.clean();
+            assert!(cache.removed_lists().is_empty() && cache.read(3, &mut out));
+        }
+        cache.set(3, &[7], None);
+        assert!(cache.read(3, &mut out) && out == [7] && !cache.is_removed(3));
+        // Frames given back are used again, by one list each.
+        (10..600).for_each(|slot| cache.set(slot, &[slot], None));
+        assert!((10..600).all(|slot| cache.read(slot, &mut out) && out == [slot]));
+        cache.forget(1000);
+        assert!((0..1000).all(|slot| !cache.contains(slot)) && cache.dirty().0 == 0);
+        (10..600).for_each(|slot| cache.set(slot, &[slot], None));
+        assert!((10..600).all(|slot| cache.read(slot, &mut out) && out == [slot]));
     }
 
     #[test]

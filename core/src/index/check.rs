@@ -4,8 +4,9 @@ use super::entries::terms_of;
 use super::types::{CheckReport, Problem};
 use super::{Index, Published, payload};
 use crate::kv::links::{self, TREE};
-use crate::kv::{Range, Space, slot_of};
+use crate::kv::{Range, Space, slot_key, slot_of};
 use crate::{Code, Control, Error, Id, Result, Slot};
+use roaring::RoaringBitmap;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
@@ -20,20 +21,28 @@ impl Index {
     /// error, unless it keeps the walk from going on. Fails with `ABORTED` where `control` says so.
     pub fn check(&self, control: &Control<'_>) -> Result<CheckReport> {
         self.reading()?;
-        let _writes_wait = self.writer.lock();
+        // Writes wait.
+        let writer = crate::sync::lock(&self.writer);
+        let swept = writer.slots.all_swept();
+        let dead = writer.slots.dead.len()
+            + writer.orphans.len() as u64
+            + writer.stepping.as_ref().map_or(0, |slots| slots.len() as u64);
         let state = self.published.load_full();
         let mut check = Check {
             index: self,
             state: &state,
             control,
             allocated: self.allocated.load(Ordering::Acquire),
+            swept,
             report: CheckReport::default(),
         };
+        check.slots(dead);
         let named = check.ids()?;
         check.rows(&named)?;
         check.entries_of_payloads(&named)?;
         let lists = check.lists()?;
         check.reachable(&lists)?;
+        check.tree(&lists);
         check.upper();
         Ok(check.report)
     }
@@ -47,6 +56,8 @@ struct Check<'a> {
     state: &'a Published,
     control: &'a Control<'a>,
     allocated: Slot,
+    /// Slots that nothing may name or lead to.
+    swept: RoaringBitmap,
     report: CheckReport,
 }
 
@@ -87,6 +98,19 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Every slot is live, dead or swept.
+    fn slots(&mut self, dead: u64) {
+        let (live, swept) = (self.state.live, self.swept.len());
+        if live + dead + swept != u64::from(self.allocated) {
+            let detail =
+                format!("{live} live rows, {dead} dead and {swept} swept make no {}", self.allocated);
+            self.found("wrong_slots", None, detail);
+        }
+        if swept != u64::from(self.index.swept.load(Ordering::Acquire)) {
+            self.found("wrong_slots", None, format!("{swept} slots are swept, others are counted"));
+        }
+    }
+
     /// Ids and slots must name each other. Answers with the id of every live slot.
     fn ids(&mut self) -> Result<HashMap<Slot, Id>> {
         let mut named: HashMap<Slot, Id> = HashMap::new();
@@ -109,6 +133,9 @@ impl<'a> Check<'a> {
             let (Ok(slot), Ok(id)) = (slot_of(key), Id::from_key(value)) else {
                 return check.found("bad_slot_entry", None, format!("a slot entry of {} bytes", key.len()));
             };
+            if check.swept.contains(slot) {
+                check.found("named_free_slot", Some(&id), format!("free slot {slot} names id {id}"));
+            }
             if check.index.visible(check.state, slot) {
                 seen += 1;
                 if named.get(&slot) != Some(&id) {
@@ -149,11 +176,11 @@ impl<'a> Check<'a> {
         self.entries(Space::Payloads, &mut |check, key, value| {
             let slot = slot_of(key).unwrap_or(Slot::MAX);
             let id = named.get(&slot);
-            if slot >= allocated {
+            if slot >= allocated || check.swept.contains(slot) {
                 check.found(
                     "stray_payload",
                     None,
-                    format!("a payload belongs to slot {slot}, which is unknown"),
+                    format!("a payload belongs to slot {slot}, which is free or unknown"),
                 );
             }
             let text = std::str::from_utf8(value).map_err(|_| Error::invalid("not UTF-8"));
@@ -163,7 +190,8 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// The index must say of every live row what its payload says. What it says of dead ones does not matter.
+    /// The index must say of every live row what its payload says, and nothing of free slots. What it says of dead
+    /// rows does not matter.
     fn entries_of_payloads(&mut self, named: &HashMap<Slot, Id>) -> Result<()> {
         let mut slots: Vec<Slot> = named.keys().copied().collect();
         slots.sort_unstable();
@@ -200,6 +228,17 @@ impl<'a> Check<'a> {
                 self.found("missing_posting", named.get(&slot), detail);
             }
         }
+        let mut stale: Vec<Slot> = Vec::new();
+        let swept = &self.swept;
+        let walked = self.index.each_entry(&mut |_, _, rows| stale.extend(&(rows & swept)));
+        self.tolerate("damaged_posting", None, walked)?;
+        for slot in stale {
+            self.found(
+                "stale_posting",
+                None,
+                format!("the index has a value for slot {slot}, which is free"),
+            );
+        }
         Ok(())
     }
 
@@ -212,6 +251,10 @@ impl<'a> Check<'a> {
                 self.control.check()?;
             }
             if twins.contains(&slot) {
+                continue;
+            }
+            if self.swept.contains(slot) {
+                self.free_slot(slot)?;
                 continue;
             }
             let mut list = Vec::new();
@@ -249,6 +292,37 @@ impl<'a> Check<'a> {
             }
         }
         Ok(lists)
+    }
+
+    /// A free slot must have no list and no chain; that no list leads to it shows elsewhere.
+    fn free_slot(&mut self, slot: Slot) -> Result<()> {
+        let mut stored = false;
+        if !self.index.adjacency.is_removed(slot) {
+            let view = self.index.kv.view()?;
+            let found = view.get(Space::Links, &slot_key(slot), &mut |_| stored = true).map(drop);
+            self.tolerate("unreadable_store", None, found)?;
+        }
+        if stored || self.next_twin(slot).is_some() {
+            self.found("linked_free_slot", None, format!("free slot {slot} still has links"));
+        }
+        Ok(())
+    }
+
+    /// The tree edges must join all nodes that have a live row.
+    fn tree(&mut self, lists: &HashMap<Slot, Vec<u32>>) {
+        let mut alive: Vec<Slot> = lists.keys().copied().filter(|&slot| self.index.alive(slot)).collect();
+        alive.sort_unstable();
+        let mut reached: HashSet<Slot> = HashSet::new();
+        let mut queue: Vec<Slot> = alive.first().copied().into_iter().collect();
+        while let Some(slot) = queue.pop() {
+            if reached.insert(slot) {
+                let links = lists.get(&slot).into_iter().flatten();
+                queue.extend(links.filter(|&&link| link & TREE != 0).map(|&link| links::slot(link)));
+            }
+        }
+        for slot in alive.into_iter().filter(|slot| !reached.contains(slot)) {
+            self.found("broken_tree", None, format!("no tree edges lead to slot {slot}"));
+        }
     }
 
     fn next_twin(&self, slot: Slot) -> Option<Slot> {
@@ -297,11 +371,11 @@ impl<'a> Check<'a> {
     fn upper(&mut self) {
         let upper = &self.index.upper;
         let mut list = Vec::new();
-        for node in 0..upper.len() {
+        for node in (0..upper.len()).filter(|&node| !upper.is_free(node)) {
             for level in 1..=upper.level(node) {
                 upper.links(node, level, &mut list);
                 for &to in &list {
-                    if to >= upper.len() || upper.level(to) < level || to == node {
+                    if to >= upper.len() || upper.is_free(to) || upper.level(to) < level || to == node {
                         let detail = format!("slot {} links to a row not on layer {level}", upper.slot(node));
                         self.found("dangling_upper_link", None, detail);
                     }

@@ -1,7 +1,9 @@
 //! The writer's state, and the steps that make a write last: journal, memory, publication, checkpoint.
 
 use super::meta::Meta;
-use super::{Index, Published, record};
+use super::slots::Slots;
+use super::tidy::{Blocked, Sweep};
+use super::{Index, Published, UNBORN, record};
 use crate::graph::cache::Delta;
 use crate::graph::policy::{Form, LinkPolicy, PolicyState};
 use crate::kv::{Batch, Space, links, slot_key};
@@ -15,10 +17,18 @@ pub(crate) struct Writer {
     pub(crate) meta: Meta,
     /// Sequence number of the last journal record.
     pub(crate) seq: u64,
+    /// Sequence number of the last record known to survive power loss.
+    pub(crate) durable: u64,
     /// Rows of writes that were given up after some of their records: dead, but not yet said so in a record.
     pub(crate) orphans: Vec<Slot>,
-    /// First slot of an insert in steps that is under way: no other write may come between its steps.
-    pub(crate) stepping: Option<Slot>,
+    /// Slots of the rows that an insert in steps has written so far: no other write may come between its steps.
+    pub(crate) stepping: Option<Vec<Slot>>,
+    /// Slots that have no live row.
+    pub(crate) slots: Slots,
+    /// The sweep that is under way.
+    pub(crate) sweep: Option<Sweep>,
+    /// Why none is.
+    pub(crate) blocked: Option<Blocked>,
     /// Journal bytes at which a checkpoint is due.
     pending_limit: u64,
     /// How changed lists are written.
@@ -27,28 +37,48 @@ pub(crate) struct Writer {
 
 /// What one commit changes.
 pub(crate) struct Commit<'a> {
-    /// Slot of the first row.
-    pub(crate) first: Slot,
-    /// Rows that go to consecutive slots.
+    /// Where the rows go, ascending.
+    pub(crate) slots: &'a [Slot],
+    /// The rows of this record.
     pub(crate) rows: &'a [f32],
     pub(crate) batch: Batch,
     /// The counters after it, apart from what every commit sets.
     pub(crate) meta: Meta,
     /// Slots that it replaces or deletes.
     pub(crate) killed: Vec<Slot>,
+    /// Slots used again, of all rows that it shows.
+    pub(crate) reused: Vec<Slot>,
+}
+
+impl Commit<'_> {
+    /// One that writes no rows and kills none.
+    pub(crate) fn of(batch: Batch, meta: Meta) -> Self {
+        Commit { slots: &[], rows: &[], batch, meta, killed: Vec::new(), reused: Vec::new() }
+    }
 }
 
 impl Writer {
     pub(crate) fn new(meta: Meta, pending_limit: u64, policy: LinkPolicy) -> Writer {
         let policy = PolicyState::new(policy);
-        Writer { meta, seq: meta.applied, orphans: Vec::new(), stepping: None, pending_limit, policy }
+        Writer {
+            meta,
+            seq: meta.applied,
+            durable: meta.applied,
+            orphans: Vec::new(),
+            stepping: None,
+            slots: Slots::default(),
+            sweep: None,
+            blocked: None,
+            pending_limit,
+            policy,
+        }
     }
 }
 
 impl Index {
     /// Appends one record. On failure nothing is kept.
-    pub(crate) fn append(&self, w: &mut Writer, first: Slot, rows: &[f32], batch: &Batch) -> Result<()> {
-        let body = record::encode(first, rows, batch);
+    pub(crate) fn append(&self, w: &mut Writer, slots: &[Slot], rows: &[f32], batch: &Batch) -> Result<()> {
+        let body = record::encode(slots, rows, batch);
         match self.journal.append(w.seq + 1, &body) {
             Ok(()) => {
                 w.seq += 1;
@@ -65,13 +95,14 @@ impl Index {
 
     /// Appends the record that commits everything from `w.meta.committed` on, and shows it to readers.
     pub(crate) fn commit(&self, w: &mut Writer, commit: Commit<'_>, link: impl FnOnce()) -> Result<()> {
-        let Commit { first, rows, mut batch, meta, killed } = commit;
+        let Commit { slots, rows, mut batch, meta, killed, reused } = commit;
         for &slot in w.orphans.iter().chain(&killed) {
             batch.put(Space::Dead, slot_key(slot), []);
         }
+        reused.iter().for_each(|&slot| batch.delete(Space::Dead, slot_key(slot)));
         let meta = Meta { committed: meta.next, applied: w.seq + 1, ..meta };
         meta.put(&mut batch);
-        self.append(w, first, rows, &batch)?;
+        self.append(w, slots, rows, &batch)?;
         let shown = w.meta.committed..meta.committed;
         w.meta = meta;
         let orphans = std::mem::take(&mut w.orphans);
@@ -80,9 +111,14 @@ impl Index {
         for &slot in &killed {
             self.died.ensure(slot)[0].store(w.seq, Ordering::Release);
         }
+        for &slot in &reused {
+            self.born.ensure(slot)[0].store(w.seq, Ordering::Release);
+        }
+        w.slots.dead.extend(orphans.iter().chain(&killed));
         self.allocated.store(meta.next, Ordering::Release);
         self.publish(Published { seq: w.seq, slots: meta.committed, live: meta.live }, |live| {
             live.insert_range(shown);
+            live.extend(&reused);
             orphans.iter().chain(&killed).for_each(|&slot| {
                 live.remove(slot);
             });
@@ -94,7 +130,18 @@ impl Index {
     pub(crate) fn publish(&self, state: Published, change: impl FnOnce(&mut RoaringBitmap)) {
         let mut live = sync::lock(&self.live);
         change(Arc::make_mut(&mut live));
-        self.published.store(Arc::new(state));
+        let state = Arc::new(state);
+        sync::lock(&self.shown).add(&state);
+        self.published.store(state);
+    }
+
+    /// Makes slots that other rows had those of rows that nobody sees yet.
+    pub(crate) fn unborn(&self, slots: impl Iterator<Item = Slot>) {
+        for slot in slots {
+            // In this order: a reader who finds it alive must find it unborn.
+            self.born.ensure(slot)[0].store(UNBORN, Ordering::Release);
+            self.died.ensure(slot)[0].store(0, Ordering::Release);
+        }
     }
 
     /// The published state and the rows that are visible in it.
@@ -112,7 +159,7 @@ impl Index {
         }
     }
 
-    fn sync_journal(&self) -> Result<()> {
+    pub(crate) fn sync_journal(&self) -> Result<()> {
         self.journal.sync().inspect_err(|error| self.poison_with(error))
     }
 
@@ -143,6 +190,9 @@ impl Index {
         w.policy.catch_up(&self.mix);
         let mut batch = self.overlay.to_batch();
         let forms = self.changed_lists(w, &mut batch)?;
+        for slot in self.adjacency.removed_lists() {
+            batch.delete(Space::Links, slot_key(slot));
+        }
         for &slot in &w.orphans {
             batch.put(Space::Dead, slot_key(slot), []);
         }
@@ -151,6 +201,7 @@ impl Index {
         let seq = self.kv.apply(&batch)?;
         self.kv.sync(seq)?;
         self.journal.cut(w.seq)?;
+        w.durable = w.seq;
         self.overlay.clear();
         self.adjacency.clean();
         self.mix.note_writes(forms.len() as u64);
@@ -204,9 +255,11 @@ impl Index {
         if self.closed.swap(true, Ordering::AcqRel) || self.options.read_only || self.poison.get().is_some() {
             return Ok(());
         }
-        if let Some(start) = writer.stepping.take() {
-            self.bury(&mut writer, start);
+        if let Some(slots) = writer.stepping.take() {
+            self.bury(&mut writer, slots);
         }
-        self.checkpoint(&mut writer)
+        self.checkpoint(&mut writer)?;
+        self.kv.trim();
+        Ok(())
     }
 }

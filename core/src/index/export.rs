@@ -11,16 +11,16 @@ impl Index {
     /// Waits for the writer's turn and brings the stores up to date, as a checkpoint does; writes go on from then on and
     /// are not in it. `POISONED` where an earlier write failed half-way.
     pub fn export(&self) -> Result<Export> {
-        let taken = || Export::new(self, Arc::clone(&self.kv), |slots| self.vectors.freeze(slots));
+        let taken = |swept| Export::new(self, Arc::clone(&self.kv), |slots| self.freeze(slots, swept));
         if self.options.read_only {
             // Opening has replayed the journal, and nothing was written since.
             self.reading()?;
-            let _turn = sync::lock(&self.writer);
-            return taken();
+            let writer = sync::lock(&self.writer);
+            return taken(writer.slots.all_swept());
         }
         let mut writer = self.writing()?;
         self.checkpoint(&mut writer)?;
-        taken()
+        taken(writer.slots.all_swept())
     }
 
     /// See [`crate::vectors::VectorFile::copy_rows`].

@@ -312,8 +312,8 @@ impl Search<'_> {
 }
 
 impl Index {
-    /// Up to `limit` rows of `selection` from position `cursor` (0 to begin) in order of insertion, and the position
-    /// to go on from, `None` at the end.
+    /// Up to `limit` rows of `selection` from position `cursor` (0 to begin) in the order of [`Index::scan`], and the
+    /// position to go on from, `None` at the end.
     pub fn scan_selected(
         &self,
         selection: &Selection,

@@ -12,8 +12,8 @@ use crate::graph::upper::{self, Node};
 use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key};
 use crate::kv::links::{self, TREE};
 use crate::kv::{self, Batch, Space, slot_key};
-use crate::{Result, Slot};
-use std::collections::{HashMap, HashSet, VecDeque};
+use crate::{Error, Result, Slot};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// A new row's place in the graph, found without changing it.
 pub(crate) struct Plan {
@@ -32,10 +32,12 @@ pub(crate) struct Plan {
 #[derive(Default)]
 pub(crate) struct Stage {
     pub(crate) lists: HashMap<Slot, StagedList>,
-    upper: HashMap<(Node, u32), Vec<Node>>,
-    /// Slot and level of nodes that the upper layers will gain, in order.
-    nodes: Vec<(Slot, u32)>,
+    pub(crate) upper: HashMap<(Node, u32), Vec<Node>>,
+    /// Slot and level of nodes that the upper layers will gain.
+    nodes: BTreeMap<Node, (Slot, u32)>,
     twins: HashMap<Slot, Option<Slot>>,
+    /// New rows that hang behind another with the same vector.
+    hung: HashSet<Slot>,
 }
 
 pub(crate) struct StagedList {
@@ -43,13 +45,34 @@ pub(crate) struct StagedList {
     /// Links at the end that `delta` does not tell of yet.
     added: usize,
     /// What changed since the list was read; `None` for a new node's list.
-    delta: Option<Delta>,
+    pub(crate) delta: Option<Delta>,
 }
 
 impl StagedList {
     /// A list as it is.
     fn read(links: Vec<u32>) -> StagedList {
         StagedList { links, added: 0, delta: Some(Delta::default()) }
+    }
+
+    /// Adds a link, or gives one that is there its mark.
+    pub(crate) fn put(&mut self, link: u32) {
+        match self.links.iter_mut().find(|held| links::slot(**held) == links::slot(link)) {
+            Some(held) if *held == link => return,
+            Some(held) => *held = link,
+            None => self.links.push(link),
+        }
+        if let Some(delta) = &mut self.delta {
+            delta.add(link);
+        }
+    }
+
+    /// Drops every link that is not to be kept.
+    pub(crate) fn keep(&mut self, keep: &dyn Fn(u32) -> bool) {
+        if let Some(delta) = &mut self.delta {
+            let gone = self.links.iter().filter(|&&link| !keep(link));
+            gone.for_each(|&link| delta.drop(links::slot(link)));
+        }
+        self.links.retain(|&link| keep(link));
     }
 
     /// Adds a link that is not there, to be settled once all are.
@@ -101,10 +124,8 @@ impl Index {
         beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(()))?;
         plan.base = take_found(scratch);
         if plan.base.is_empty() {
-            // Everything is deleted: link to tombstones rather than to nothing.
-            layer.yielding(Yield::All);
-            beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(()))?;
-            plan.base = take_found(scratch);
+            // A graph without a live row is given up before rows come, so this one has lost its way.
+            return Err(Error::corrupt("no walk from the graph's entry point reaches a live row"));
         }
         for &(rank, slot) in &plan.base {
             if rank == plan.own_rank && same_bits(&self.vector(slot)?, vector) {
@@ -157,6 +178,7 @@ impl Index {
         let next = stage.twins.get(&rep).copied().unwrap_or_else(stored);
         stage.twins.insert(slot, next);
         stage.twins.insert(rep, Some(slot));
+        stage.hung.insert(slot);
     }
 
     fn link_upper(
@@ -167,14 +189,13 @@ impl Index {
         level: u32,
         candidates: &[Vec<(f32, Node)>],
     ) -> Result<Node> {
-        let node = self.upper.len() + stage.nodes.len() as u32;
-        stage.nodes.push((rows.slots[row], level));
+        let node = self.stage_node(stage, rows.slots[row], level);
         let config = &self.config;
         let cap = config.m_max as usize;
         for (level, found) in (1..=level).zip(candidates.iter().chain(std::iter::repeat(&Vec::new()))) {
             let slots: Vec<(f32, Slot)> =
                 found.iter().map(|&(rank, node)| (rank, self.node_slot(stage, node))).collect();
-            let kept = rows.select(rows.held(row), &slots, config.m as usize, config.m as usize / 4)?;
+            let kept = rows.select(rows.held(row), 0, &slots, config.m as usize, config.m as usize / 4)?;
             let near: Vec<Node> = kept.into_iter().map(|i| found[i].1).collect();
             for &to in &near {
                 let mut list = self.upper_links(stage, to, level);
@@ -189,22 +210,30 @@ impl Index {
         Ok(node)
     }
 
+    /// Stages a node without links above layer 0.
+    pub(crate) fn stage_node(&self, stage: &mut Stage, slot: Slot, level: u32) -> Node {
+        let known = self.upper.len();
+        let again = stage.nodes.range(..known).filter(|(_, node)| node.1 == level).count();
+        let node = self.upper.free_node(level, again);
+        let node = node.unwrap_or_else(|| known + stage.nodes.range(known..).count() as Node);
+        stage.nodes.insert(node, (slot, level));
+        (1..=level).for_each(|level| drop(stage.upper.insert((node, level), Vec::new())));
+        node
+    }
+
     fn prune_upper(&self, stage: &Stage, rows: &Rows<'_>, node: Node, list: Vec<Node>) -> Result<Vec<Node>> {
         let slots: Vec<Slot> = list.iter().map(|&to| self.node_slot(stage, to)).collect();
         let (order, near) = rows.nearest_first(self.node_slot(stage, node), &slots)?;
         let kept =
-            rows.select(&rows.of(self.node_slot(stage, node))?, &near, headroom(self.config.m_max), 0)?;
+            rows.select(&rows.of(self.node_slot(stage, node))?, 0, &near, headroom(self.config.m_max), 0)?;
         Ok(kept.into_iter().map(|i| list[order[i]]).collect())
     }
 
-    fn node_slot(&self, stage: &Stage, node: Node) -> Slot {
-        match node.checked_sub(self.upper.len()) {
-            Some(new) => stage.nodes[new as usize].0,
-            None => self.upper.slot(node),
-        }
+    pub(crate) fn node_slot(&self, stage: &Stage, node: Node) -> Slot {
+        stage.nodes.get(&node).map_or_else(|| self.upper.slot(node), |&(slot, _)| slot)
     }
 
-    fn upper_links(&self, stage: &Stage, node: Node, level: u32) -> Vec<Node> {
+    pub(crate) fn upper_links(&self, stage: &Stage, node: Node, level: u32) -> Vec<Node> {
         stage.upper.get(&(node, level)).cloned().unwrap_or_else(|| {
             let mut list = Vec::new();
             self.upper.links(node, level, &mut list);
@@ -236,24 +265,52 @@ impl Index {
 
     /// The node that a new row's tree edge goes to: the nearest neighbour with room for one.
     fn parent(&self, stage: &mut Stage, near: &[Slot], candidates: &[(f32, Slot)]) -> Result<Option<Slot>> {
+        let from = near.iter().copied().chain(candidates.iter().map(|&(_, slot)| slot));
+        self.tree_room(stage, from.collect(), FAR)
+    }
+
+    /// The first node from `queue` on, along tree edges, that has room for one more: a live one where one is among
+    /// the first `far`. A dead one will do, as whatever hangs on it is passed on before it goes.
+    pub(crate) fn tree_room(
+        &self,
+        stage: &mut Stage,
+        mut queue: VecDeque<Slot>,
+        far: usize,
+    ) -> Result<Option<Slot>> {
         // Three edges make a tree with leaves everywhere; with two it is one long path.
         let limit = (self.config.m_max0 / 2).max(3).min(self.config.m_max0) as usize;
-        let mut queue: VecDeque<Slot> =
-            near.iter().copied().chain(candidates.iter().map(|&(_, slot)| slot)).collect();
         let mut seen: HashSet<Slot> = HashSet::new();
+        let mut dead = None;
         while let Some(slot) = queue.pop_front() {
             if !seen.insert(slot) {
                 continue;
             }
             let list = self.staged(stage, slot)?;
             let tree = list.links.iter().filter(|&&link| link & TREE != 0);
-            if tree.clone().count() < limit {
-                return Ok(Some(slot));
-            }
+            let room = tree.clone().count() < limit;
             // A hub full of tree edges has children, and a finite tree has leaves with room.
             queue.extend(tree.map(|&link| links::slot(link)));
+            if room && self.alive(slot) {
+                return Ok(Some(slot));
+            }
+            if room {
+                dead.get_or_insert(slot);
+            }
+            if dead.is_some() && seen.len() >= far {
+                break;
+            }
         }
-        Ok(None)
+        Ok(dead)
+    }
+
+    /// Adds `link` to the list of `to`, pruning it where it is full. Tree edges stay.
+    pub(crate) fn link_back(&self, stage: &mut Stage, rows: &Rows<'_>, to: Slot, link: u32) -> Result<()> {
+        let list = self.staged(stage, to)?;
+        list.append(link);
+        let full = list.links.len() > self.config.m_max0 as usize;
+        let kept = full.then(|| self.prune(rows, to, &list.links)).transpose()?;
+        list.settle(kept);
+        Ok(())
     }
 
     /// The list of `slot` as staged, read in where it is not.
@@ -311,7 +368,7 @@ impl Index {
         let mut old = Vec::new();
         for of_node in lists.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
             let Some(&(&(node, _), _)) = of_node.first() else { continue };
-            let new = node.checked_sub(self.upper.len()).map(|new| stage.nodes[new as usize].1);
+            let new = stage.nodes.get(&node).map(|&(_, level)| level);
             if new.is_some() || !self.adjacency.keeps_deltas() {
                 let levels = 1..=new.unwrap_or_else(|| self.upper.level(node));
                 let list = |level| self.upper_links(stage, node, level).into_iter().map(slot).collect();
@@ -334,27 +391,26 @@ impl Index {
     }
 
     /// Shows `stage` to readers. New lists first: a link is never seen before what it leads to.
-    pub(crate) fn install(&self, stage: Stage, first: Slot) {
+    pub(crate) fn install(&self, stage: Stage) {
         use std::sync::atomic::Ordering;
-        let (new, old): (Vec<_>, Vec<_>) = stage.lists.into_iter().partition(|&(slot, _)| slot >= first);
+        let (new, old): (Vec<_>, Vec<_>) =
+            stage.lists.into_iter().partition(|(_, list)| list.delta.is_none());
         let changed = |list: &StagedList| list.delta.as_ref().is_none_or(|delta| delta.edges > 0);
         for (slot, list) in new.into_iter().chain(old).filter(|(_, list)| changed(list)) {
             self.adjacency.set(slot, &list.links, list.delta);
         }
-        let known = self.upper.len();
-        for &(slot, level) in &stage.nodes {
-            self.upper.add(slot, level);
+        for (&node, &(slot, level)) in &stage.nodes {
+            self.upper.place(node, slot, level);
         }
-        let (new, old): (Vec<_>, Vec<_>) = stage.upper.into_iter().partition(|&((node, _), _)| node >= known);
+        let (new, old): (Vec<_>, Vec<_>) =
+            stage.upper.into_iter().partition(|((node, _), _)| stage.nodes.contains_key(node));
         for ((node, level), list) in new.into_iter().chain(old) {
             self.upper.set_links(node, level, &list);
         }
-        for node in known..self.upper.len() {
-            self.upper.offer_entry(node);
-        }
-        let (new, old): (Vec<_>, Vec<_>) = stage.twins.into_iter().partition(|&(slot, _)| slot >= first);
+        stage.nodes.keys().for_each(|&node| self.upper.offer_entry(node));
+        let (new, old): (Vec<_>, Vec<_>) =
+            stage.twins.into_iter().partition(|(slot, _)| stage.hung.contains(slot));
         if !new.is_empty() {
-            // Every new row of a chain hangs behind another.
             let mut chained = crate::sync::lock(&self.chained);
             std::sync::Arc::make_mut(&mut chained).extend(new.iter().map(|&(slot, _)| slot));
         }
@@ -362,7 +418,15 @@ impl Index {
             self.twins.ensure(slot)[0].store(next.map_or(0, |next| next + 1), Ordering::Release);
         }
     }
+
+    /// Whether a row at this node is not dead.
+    pub(crate) fn alive(&self, node: Slot) -> bool {
+        self.chain(node).any(|slot| self.death(slot).is_none())
+    }
 }
+
+/// Nodes looked at for a live one with room before a dead one is taken.
+const FAR: usize = 64;
 
 /// Most links that pruning leaves: the next few back-links are then plain appends.
 pub(crate) fn headroom(cap: u32) -> usize {

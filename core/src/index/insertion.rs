@@ -3,7 +3,7 @@
 use super::Index;
 use super::types::{Inserted, Mode, Rows};
 use super::write::NewRow;
-use crate::{Control, Pool, Result, Serial, Slot};
+use crate::{Code, Control, Error, Pool, Result, Serial};
 
 /// A write of many rows that its caller takes forward, made by [`Index::begin_insert`].
 ///
@@ -11,9 +11,10 @@ use crate::{Control, Pool, Result, Serial, Slot};
 pub struct Insertion {
     rows: Vec<NewRow>,
     vectors: Vec<f32>,
-    start: Slot,
     done: usize,
     first_id: Option<u64>,
+    /// Whether it has the writer's turn.
+    open: bool,
 }
 
 impl Insertion {
@@ -35,11 +36,13 @@ impl Index {
         let mut w = self.writing()?;
         let (rows, first_id) = match count {
             0 => (Vec::new(), None),
-            _ => self.name_new(&w, &rows, count, mode)?,
+            _ => self.name_new(&mut w, &rows, count, mode)?,
         };
-        let start = w.meta.next;
-        w.stepping = Some(start);
-        Ok(Insertion { rows, vectors, start, done: 0, first_id })
+        if count > 0 {
+            self.tidy_before(&mut w, count)?;
+        }
+        w.stepping = Some(Vec::with_capacity(rows.len()));
+        Ok(Insertion { rows, vectors, done: 0, first_id, open: true })
     }
 
     /// Writes the next few rows, at least one; what it did once all are committed, else `None`.
@@ -52,22 +55,24 @@ impl Index {
         control: &Control<'_>,
     ) -> Result<Option<Inserted>> {
         let mut w = self.turn()?;
-        let Insertion { rows, vectors, start, done, first_id } = insertion;
-        if *done < rows.len() {
-            match self.write_step(&mut w, rows, vectors, *start, *done, pool, control) {
-                Ok(next) => *done = next,
-                Err(error) => {
-                    w.stepping = None;
-                    self.bury(&mut w, *start);
-                    rows.clear();
-                    return Err(error);
-                }
-            }
+        let Insertion { rows, vectors, done, first_id, open } = insertion;
+        let slots = if *open { w.stepping.take() } else { None };
+        let Some(mut slots) = slots else {
+            return Err(Error::new(Code::Internal, "a step was asked of an insert that has ended"));
+        };
+        if slots.len() < rows.len()
+            && let Err(error) = self.write_step(&mut w, rows, vectors, &mut slots, pool, control)
+        {
+            *open = false;
+            self.bury(&mut w, slots);
+            return Err(error);
         }
+        *done = slots.len();
         if *done < rows.len() {
+            w.stepping = Some(slots);
             return Ok(None);
         }
-        w.stepping = None;
+        *open = false;
         drop(w);
         self.settle()?;
         Ok(Some(Inserted { count: rows.len() as u64, first_id: *first_id }))
@@ -76,9 +81,10 @@ impl Index {
     /// Gives a write up that is not to be finished: nothing of it is kept.
     pub fn give_up(&self, insertion: Insertion) -> Result<()> {
         let mut w = self.turn()?;
-        if insertion.done < insertion.rows.len() && w.stepping == Some(insertion.start) {
-            w.stepping = None;
-            self.bury(&mut w, insertion.start);
+        if insertion.open
+            && let Some(slots) = w.stepping.take()
+        {
+            self.bury(&mut w, slots);
         }
         Ok(())
     }
@@ -89,7 +95,7 @@ mod tests {
     use super::*;
     use crate::bytes::MemBytes;
     use crate::kv::MemKv;
-    use crate::{Code, Config, Id, Metric, Options, SearchParams, Serial, Stores};
+    use crate::{Config, Id, Metric, Options, SearchParams, Serial, Stores};
     use std::sync::Arc;
 
     const DIM: usize = 8;

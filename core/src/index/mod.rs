@@ -20,17 +20,22 @@ mod overlay;
 mod payload;
 mod plan;
 mod read;
+mod rebuild;
 mod record;
+mod repair;
 mod rows;
 mod scan;
 mod selection;
 mod sketch;
+mod slots;
+mod tidy;
 mod types;
 mod walk;
 mod write;
 
 pub use bulk::BulkPhase;
 pub use insertion::Insertion;
+pub use rebuild::Repaired;
 pub use selection::Selection;
 pub use types::{
     CheckReport, Explain, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats,
@@ -102,6 +107,14 @@ pub struct Index {
     overlay: Overlay,
     /// Per slot the write that killed it; 0 while alive.
     died: Table<AtomicU64>,
+    /// Per slot the write that gave it to its row, where another had it before; [`UNBORN`] until that commits.
+    born: Table<AtomicU64>,
+    /// Slots that no list leads to, whether they may be used again yet or not.
+    swept: AtomicU32,
+    /// States that were shown, for as long as a reader may hold them.
+    shown: Mutex<slots::Shown>,
+    /// What somebody holds for longer than a call takes.
+    pins: Mutex<slots::Pins>,
     /// Per slot the next slot with a bit-identical vector, plus one; 0 at the end of the chain.
     twins: Table<AtomicU32>,
     /// Slots that have rows and links, committed or not.
@@ -121,7 +134,11 @@ pub struct Index {
     poison: OnceLock<String>,
 }
 
-/// One committed state, as readers hold it.
+/// See [`Index::born`].
+const UNBORN: u64 = u64::MAX;
+
+/// One committed state, as readers hold it. What a reader looked up under one stays readable until the reader lets go
+/// of it: it must do so only when its answer is complete. Who holds one for longer pins it ([`Index::pin`]).
 #[derive(Debug)]
 pub(crate) struct Published {
     /// The last write in it.
@@ -133,6 +150,8 @@ pub(crate) struct Published {
 }
 
 /// A frozen set of rows: what was committed when it was taken. See [`Index::snapshot`].
+///
+/// Pinned: keeps its own rows, and nothing that was written later.
 #[derive(Clone, Debug)]
 pub struct Snapshot(Arc<Published>);
 
@@ -191,7 +210,10 @@ impl Index {
 
     /// Whether the row of `slot` is part of `state`.
     fn visible(&self, state: &Published, slot: Slot) -> bool {
-        slot < state.slots && self.death(slot).is_none_or(|died| died > state.seq)
+        // In this order: a slot is given away by first making it unborn, then alive.
+        slot < state.slots
+            && self.death(slot).is_none_or(|died| died > state.seq)
+            && self.born.get(slot).is_none_or(|born| born.load(Ordering::Acquire) <= state.seq)
     }
 
     fn death(&self, slot: Slot) -> Option<u64> {

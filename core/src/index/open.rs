@@ -4,6 +4,7 @@ use super::commit::Writer;
 use super::meta::Meta;
 use super::overlay::Overlay;
 use super::sketch::Sketches;
+use super::slots::Slots;
 use super::{Index, Published, Stores, entries, record};
 use crate::graph::cache::AdjacencyCache;
 use crate::graph::policy::{LinkPolicy, Mix};
@@ -13,7 +14,7 @@ use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
 use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
-use crate::{Config, Error, Options, Result, Slot, VectorStorage};
+use crate::{Code, Config, Error, Metric, Options, Result, Slot, VectorStorage};
 use arc_swap::ArcSwap;
 use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,11 +33,13 @@ impl Index {
         let stored = Meta::read(&*stores.kv.view()?)?;
         let vectors =
             VectorFile::open(stores.vectors, config.dim, config.vector_storage, budget.vectors, stored.next)?;
+        let vectors = if config.metric == Metric::Cosine { vectors.keep_lengths() } else { vectors };
         let (journal, meta) = recover(&*stores.kv, &vectors, stores.journal, stored, config.dim)?;
         vectors.expect_rows(meta.next)?;
         let rules = entries::settle_rules(&*stores.kv, options.indexes.as_ref(), options.read_only)?;
 
         let policy = options.link_policy.unwrap_or(LinkPolicy::Eager);
+        let first = Published { seq: meta.applied.max(1), slots: meta.committed, live: meta.live };
         let index = Index {
             kernels: Kernels::get(),
             journal,
@@ -50,13 +53,13 @@ impl Index {
             upper: Upper::new(config.m_max as usize),
             overlay: Overlay::default(),
             died: Table::new(1),
+            born: Table::new(1),
+            swept: AtomicU32::new(0),
+            shown: Mutex::default(),
+            pins: Mutex::default(),
             twins: Table::new(1),
             allocated: AtomicU32::new(meta.next),
-            published: ArcSwap::from_pointee(Published {
-                seq: meta.applied.max(1),
-                slots: meta.committed,
-                live: meta.live,
-            }),
+            published: ArcSwap::from_pointee(first),
             live: Mutex::default(),
             chained: Mutex::default(),
             rules,
@@ -71,6 +74,7 @@ impl Index {
             config,
             options,
         };
+        crate::sync::lock(&index.shown).add(&index.published.load_full());
         index.load(meta)?;
         if !index.options.read_only {
             index.watch_deltas(&crate::sync::lock(&index.writer));
@@ -88,21 +92,30 @@ impl Index {
             until_error(slot.map(|slot| upper.push((slot, value.to_vec()))), &mut failed)
         })?;
         failed?;
-        self.upper.load(&upper)?;
-        if meta.next > 0 && self.upper.entry().is_none() {
+        match self.upper.load(&upper) {
+            Err(error) if error.code() == Code::Corrupt && self.options.repair => self.upper.clear(),
+            loaded => loaded?,
+        }
+        if self.options.repair {
+            // Said by a check, and mended after it.
+        } else if meta.live > 0 && self.upper.entry().is_none() {
             return Err(Error::corrupt("the graph has rows but no entry point"));
         }
         let mut failed = Ok(());
         let mut live = RoaringBitmap::new();
         live.insert_range(0..meta.committed);
-        view.scan(Space::Dead, &Range::all(), &mut |key, _| {
+        let mut slots = Slots::default();
+        view.scan(Space::Dead, &Range::all(), &mut |key, value| {
             let bury = |slot: Slot| {
                 self.died.ensure(slot)[0].store(1, Ordering::Release);
                 live.remove(slot);
+                slots.load(slot, value);
             };
             until_error(known_slot(key, meta.next).map(bury), &mut failed)
         })?;
         failed?;
+        self.swept.store(slots.swept() as u32, Ordering::Release);
+        crate::sync::lock(&self.writer).slots = slots;
         *crate::sync::lock(&self.live) = Arc::new(live);
         let mut failed = Ok(());
         let mut chained = RoaringBitmap::new();
@@ -115,7 +128,7 @@ impl Index {
             until_error(link.map(set), &mut failed)
         })?;
         *crate::sync::lock(&self.chained) = Arc::new(chained);
-        failed
+        if self.options.repair { Ok(()) } else { failed }
     }
 }
 
@@ -204,7 +217,7 @@ fn recover(
     let mut applied = stored.applied;
     let journal = Journal::open(bytes, stored.applied, &mut |entry| {
         let body = record::decode(&entry.body, dim)?;
-        vectors.write(body.first, &body.rows)?;
+        vectors.write(&body.slots, &body.rows)?;
         ops.extend(body.batch.into_ops());
         applied = entry.seq;
         Ok(())

@@ -41,7 +41,7 @@ impl Overlay {
             let mut ops = batch.ops().iter();
             ops.any(|op| matches!(op, Op::Put(space, ..) | Op::Delete(space, _) if *space == wanted))
         };
-        // New rows come with their names; a payload without one belongs to a row that was there.
+        // New rows come with their names and swept ones go with them; a payload alone belongs to a row that readers see.
         if touches(Space::Payloads) && !touches(Space::Slots) {
             inner.era.edited += 1;
         }

@@ -15,6 +15,8 @@ impl Index {
     /// The rows of `ids`, in their order, `None` for those that are absent.
     pub fn get_many(&self, ids: &[Id], include: Include) -> Result<Vec<Option<Row>>> {
         self.reading()?;
+        // Held until the rows are complete: none of them is taken away before.
+        let _state = self.published.load_full();
         let slots = self.slots_of(ids)?;
         let present: Vec<(Slot, Id)> =
             slots.iter().zip(ids).filter_map(|(slot, id)| Some(((*slot)?, id.clone()))).collect();
@@ -34,14 +36,17 @@ impl Index {
         Ok(self.published.load().live)
     }
 
-    /// The rows committed now, for [`Index::scan`]. Holding it costs nothing but keeps what it covers readable.
+    /// The rows committed now, for [`Index::scan`]. They stay readable while it is held: those of them that are deleted
+    /// meanwhile keep their space until it is dropped. Rows written later do not.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.reading()?;
-        Ok(Snapshot(self.published.load_full()))
+        let state = self.published.load_full();
+        Ok(Snapshot(self.pin(&state)))
     }
 
-    /// Up to `limit` rows of `snapshot` from position `cursor` (0 to begin) in order of insertion, and the position
-    /// to go on from, `None` at the end. Rows deleted after the snapshot was taken are still there.
+    /// Up to `limit` rows of `snapshot` from position `cursor` (0 to begin), and the position to go on from, `None` at
+    /// the end. In order of places: rows come as they were inserted until some take the places of deleted ones. Rows
+    /// deleted after the snapshot was taken are still there.
     pub fn scan(
         &self,
         snapshot: &Snapshot,
@@ -62,16 +67,20 @@ impl Index {
     pub fn stats(&self) -> Result<Stats> {
         self.reading()?;
         let state = self.published.load();
+        let allocated = u64::from(self.allocated.load(Ordering::Acquire));
+        let swept = u64::from(self.swept.load(Ordering::Acquire));
         let scratch: u64 = sync::lock(&self.scratches).iter().map(crate::hnsw::Scratch::memory).sum();
         Ok(Stats {
             rows: state.live,
-            tombstones: u64::from(self.allocated.load(Ordering::Acquire)).saturating_sub(state.live),
+            tombstones: allocated.saturating_sub(state.live + swept),
+            free_slots: swept,
             cache_bytes: self.options.cache_bytes,
             adjacency_bytes: self.adjacency.memory(),
             vector_bytes: self.vectors.memory() + self.sketches.memory(),
             kv_bytes: self.kv.memory(),
             upper_bytes: self.upper.memory(),
             table_bytes: self.died.memory()
+                + self.born.memory()
                 + self.twins.memory()
                 + self.overlay.bytes()
                 + self.selections.memory()

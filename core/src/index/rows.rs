@@ -29,6 +29,15 @@ pub(crate) enum Vector<'a> {
     Pinned(RowRef),
 }
 
+impl Vector<'_> {
+    fn length(&self) -> Option<f32> {
+        match self {
+            Vector::Held(_) => None,
+            Vector::Pinned(row) => row.length(),
+        }
+    }
+}
+
 impl std::ops::Deref for Vector<'_> {
     type Target = [f32];
 
@@ -41,6 +50,11 @@ impl std::ops::Deref for Vector<'_> {
 }
 
 impl<'a> Rows<'a> {
+    /// The rows that are in the vector file.
+    pub(crate) fn stored(index: &'a Index) -> Rows<'a> {
+        Rows { index, slots: &[], vectors: &[] }
+    }
+
     /// The vector of the chunk's row `at`.
     pub(crate) fn held(&self, at: usize) -> &'a [f32] {
         let dim = self.index.config.dim as usize;
@@ -61,6 +75,15 @@ impl<'a> Rows<'a> {
         Ok(row)
     }
 
+    /// How far two rows are apart: nearness under the inner product does not say.
+    pub(crate) fn apart(&self, a: &Vector<'_>, b: &Vector<'_>) -> f32 {
+        let index = self.index;
+        match index.config.metric {
+            Metric::Dot => index.kernels.l2_squared(a, b),
+            metric => metric.rank_of_lengths(index.kernels, a, b, a.length().zip(b.length())),
+        }
+    }
+
     /// Orders `links` by distance from the row of `from`: positions, and distance with slot.
     pub(crate) fn nearest_first(&self, from: Slot, links: &[u32]) -> Result<(Vec<usize>, Vec<Near>)> {
         let origin = self.of(from)?;
@@ -73,10 +96,11 @@ impl<'a> Rows<'a> {
         Ok(order.into_iter().map(|(rank, slot, i)| (i, (rank, slot))).unzip())
     }
 
-    /// [`select`] among `near` (nearest first) for the row at `origin`.
+    /// [`select`] among `near` (nearest first after the first `held`, which stay) for the row at `origin`.
     pub(crate) fn select(
         &self,
         origin: &[f32],
+        held: usize,
         near: &[Near],
         m: usize,
         at_least: usize,
@@ -94,16 +118,12 @@ impl<'a> Rows<'a> {
             cells[i].get().ok_or_else(|| Error::new(crate::Code::Internal, "a fetched vector is gone"))
         };
         // Nearness under the inner product does not say who lies between whom; straight distance does.
-        let straight = index.config.metric == Metric::Dot;
         let mut own: Vec<f32> = near.iter().map(|&(rank, _)| rank).collect();
-        if straight {
+        if index.config.metric == Metric::Dot {
             for (i, own) in own.iter_mut().enumerate() {
                 *own = index.kernels.l2_squared(origin, fetch(i)?);
             }
         }
-        select(near.len(), m, at_least, &|i| own[i], &mut |i, j| {
-            let (a, b) = (fetch(i)?, fetch(j)?);
-            Ok(if straight { index.kernels.l2_squared(a, b) } else { index.rank(a, b) })
-        })
+        select(held, near.len(), m, at_least, &|i| own[i], &mut |i, j| Ok(self.apart(fetch(i)?, fetch(j)?)))
     }
 }

@@ -256,17 +256,17 @@ impl Index {
 
     /// Sketches a block if it is not, and can be.
     fn sketch(&self, block: u32, state: &Published) {
-        let Some(slots) = self.sketches.missing(block, state.slots) else { return };
-        let mut vectors = Vec::with_capacity(slots.len() * self.config.dim as usize);
-        for slot in slots {
+        let Some(missing) = self.sketches.missing(block, state.slots) else { return };
+        let mut vectors = Vec::with_capacity(missing.slots.len() * self.config.dim as usize);
+        for slot in missing.slots.clone() {
             // A damaged row, dead or alive, is for those to report who need it.
             let Ok(row) = self.vectors.row(slot) else {
-                self.sketches.make(block, None);
+                self.sketches.make(&missing, None);
                 return;
             };
             vectors.extend_from_slice(&row);
         }
-        let took = self.sketches.make(block, Some(&vectors));
+        let took = self.sketches.make(&missing, Some(&vectors));
         self.vectors.lend(took);
     }
 }

@@ -18,7 +18,8 @@ const SAMPLE: u64 = 48;
 
 /// The rows that match a filter in one committed state. See [`Index::select`].
 ///
-/// Keeps showing that state. A payload changed later may or may not show its change.
+/// Keeps showing that state, whose rows stay readable while it is held. A payload changed later may or may not show its
+/// change.
 #[derive(Clone, Debug)]
 pub struct Selection {
     pub(crate) state: Arc<Published>,
@@ -179,7 +180,7 @@ impl Index {
         let (state, live) = self.state();
         let source = filter.source();
         if let Some(sets) = source.and_then(|source| self.selections.find(source, &state)) {
-            return Ok(Selection { state, filter: Arc::clone(filter), sets });
+            return Ok(Selection { state: self.pin(&state), filter: Arc::clone(filter), sets });
         }
         let probe = Probe::compile(filter, &self.rules);
         let (answer, _) = self.answer(&probe, &live)?;
@@ -187,7 +188,7 @@ impl Index {
         if let Some(source) = source {
             self.selections.keep(source, &state, &sets);
         }
-        Ok(Selection { state, filter: Arc::clone(filter), sets })
+        Ok(Selection { state: self.pin(&state), filter: Arc::clone(filter), sets })
     }
 
     /// How many rows match. Exact: reads the payloads of the rows that the index could not decide on.

@@ -1,14 +1,16 @@
 //! Rows at a quarter of their size, in memory, for scans: a byte per number, measured against a query's bytes.
 //!
 //! The upper halves of the bytes lie apart from the lower ones, since they alone tell of most rows that these are too far
-//! away. A slot's vector never changes, so a sketch is never stale. Blocks are made as scans come by, within a budget.
+//! away. Blocks are made as scans come by, within a budget. One has the age that its slots had before their vectors were
+//! read; a slot that is used again ages them, before anybody can see its new row.
 
 use crate::simd::{self, Kernels};
 use crate::table::Table;
 use crate::{Metric, Slot};
+use arc_swap::ArcSwapOption;
 use std::ops::Range;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Slots of one block.
 pub(crate) const BLOCK: u32 = 256;
@@ -135,6 +137,32 @@ const fn width(dim: usize) -> usize {
     dim.div_ceil(2)
 }
 
+/// What was made for a block.
+struct Made {
+    age: u32,
+    /// `None` where that could not be.
+    block: Option<Block>,
+}
+
+/// Where a block goes.
+#[derive(Default)]
+struct Cell {
+    made: ArcSwapOption<Made>,
+    /// How often its slots were used again.
+    age: AtomicU32,
+    /// Whether its bytes are counted.
+    counted: AtomicBool,
+    /// Rows measured for want of it.
+    measured: AtomicU32,
+}
+
+impl Cell {
+    fn made(&self) -> Option<Arc<Made>> {
+        let age = self.age.load(Ordering::Acquire);
+        self.made.load_full().filter(|made| made.age == age)
+    }
+}
+
 /// The sketches of a database.
 pub(crate) struct Sketches {
     /// For each dimension, what is added to a number before its lower half is cut off.
@@ -142,10 +170,14 @@ pub(crate) struct Sketches {
     /// Bytes that they may have.
     most: u64,
     held: AtomicU64,
-    /// `None` where a block could not be made.
-    blocks: Table<OnceLock<Option<Box<Block>>>>,
-    /// Rows of a block that were measured for want of it.
-    measured: Table<AtomicU32>,
+    blocks: Table<Cell>,
+}
+
+/// Leave to make a block: its slots, and their age before anybody reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) slots: Range<Slot>,
+    age: u32,
 }
 
 /// A query as signed bytes around its mean.
@@ -172,6 +204,8 @@ pub(crate) struct Bounds {
     pub(crate) least: [f32; BLOCK as usize],
     coarse: [i32; BLOCK as usize],
     fine: [i32; BLOCK as usize],
+    /// The block, which may be made anew meanwhile.
+    made: Option<Arc<Made>>,
     /// Rows to be looked at more closely.
     pub(crate) close: Vec<u8>,
 }
@@ -180,7 +214,7 @@ impl Bounds {
     pub(crate) fn new() -> Bounds {
         let products = [0; BLOCK as usize];
         let close = Vec::with_capacity(BLOCK as usize);
-        Bounds { least: [0.0; BLOCK as usize], coarse: products, fine: products, close }
+        Bounds { least: [0.0; BLOCK as usize], coarse: products, fine: products, made: None, close }
     }
 }
 
@@ -189,7 +223,7 @@ impl Sketches {
     pub(crate) fn new(dim: usize, most: u64) -> Sketches {
         let mut chance = Chance(ADDED);
         let added = (0..dim).map(|_| (chance.next() - 0.5) * COARSE).collect();
-        Sketches { added, most, held: AtomicU64::new(0), blocks: Table::new(1), measured: Table::new(1) }
+        Sketches { added, most, held: AtomicU64::new(0), blocks: Table::new(1) }
     }
 
     /// Bytes of one block.
@@ -204,34 +238,46 @@ impl Sketches {
 
     /// Notes that rows of a block are measured for want of it. Answers whether that has cost as much as making it.
     pub(crate) fn is_worn(&self, block: u32, rows: u32) -> bool {
-        let before = self.measured.ensure(block)[0].fetch_add(rows, Ordering::Relaxed);
+        let before = self.blocks.ensure(block)[0].measured.fetch_add(rows, Ordering::Relaxed);
         before.saturating_add(rows) >= BLOCK
     }
 
-    /// The slots of a block that can be made and is not.
-    pub(crate) fn missing(&self, block: u32, written: u32) -> Option<Range<Slot>> {
+    /// A block that can be made and is not.
+    pub(crate) fn missing(&self, block: u32, written: u32) -> Option<Missing> {
         let slots = block.checked_mul(BLOCK)?..block.checked_add(1)?.checked_mul(BLOCK)?;
-        let room = self.held.load(Ordering::Relaxed) + self.block_bytes() <= self.most;
-        let made = self.blocks.get(block).is_some_and(|cell| cell.get().is_some());
-        (room && !made && slots.end <= written).then_some(slots)
+        let cell = self.blocks.get(block);
+        let age = cell.map_or(0, |cell| cell.age.load(Ordering::Acquire));
+        let counted = cell.is_some_and(|cell| cell.counted.load(Ordering::Relaxed));
+        let room = counted || self.held.load(Ordering::Relaxed) + self.block_bytes() <= self.most;
+        let made = cell.is_some_and(|cell| cell.made().is_some());
+        (room && !made && slots.end <= written).then_some(Missing { slots, age })
     }
 
-    /// Makes a block from the vectors of all its slots, or notes that there is none. Answers the bytes it took.
-    pub(crate) fn make(&self, block: u32, vectors: Option<&[f32]>) -> u64 {
-        let made = vectors.map(|vectors| Box::new(Block::new(&self.added, vectors)));
-        let took = if made.is_some() { self.block_bytes() } else { 0 };
-        match self.blocks.ensure(block)[0].set(made) {
-            Ok(()) => {
-                self.held.fetch_add(took, Ordering::Relaxed);
-                took
-            }
-            Err(_) => 0,
+    /// Makes a block from the vectors of all its slots, or notes that there is none. Answers the bytes it took beyond
+    /// those that it had.
+    pub(crate) fn make(&self, missing: &Missing, vectors: Option<&[f32]>) -> u64 {
+        let cell = &self.blocks.ensure(missing.slots.start / BLOCK)[0];
+        let block = vectors.map(|vectors| Block::new(&self.added, vectors));
+        let took = if block.is_some() { self.block_bytes() } else { 0 };
+        cell.measured.store(0, Ordering::Relaxed);
+        cell.made.store(Some(Arc::new(Made { age: missing.age, block })));
+        if took == 0 || cell.counted.swap(true, Ordering::Relaxed) {
+            return 0;
+        }
+        self.held.fetch_add(took, Ordering::Relaxed);
+        took
+    }
+
+    /// Has the blocks of these slots made anew. For who wrote other rows there, before they can be seen.
+    pub(crate) fn forget(&self, slots: impl Iterator<Item = Slot>) {
+        for slot in slots {
+            self.blocks.ensure(slot / BLOCK)[0].age.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
-        self.held.load(Ordering::Relaxed) + self.blocks.memory() + self.measured.memory()
+        self.held.load(Ordering::Relaxed) + self.blocks.memory()
     }
 
     /// A query to measure sketches against.
@@ -257,8 +303,8 @@ impl Sketches {
 }
 
 impl Sketched<'_> {
-    fn block(&self, block: u32) -> Option<&Block> {
-        self.sketches.blocks.get(block)?.get()?.as_deref()
+    fn block(&self, block: u32) -> Option<Arc<Made>> {
+        self.sketches.blocks.get(block)?.made().filter(|made| made.block.is_some())
     }
 
     fn products(&self, rows: &[u8], products: &mut [i32]) {
@@ -275,7 +321,8 @@ impl Sketched<'_> {
         see: &mut impl FnMut(Slot, f32, f32) -> f32,
     ) -> bool {
         let Some(&first) = slots.first() else { return true };
-        let Some(block) = self.block(first / BLOCK) else { return false };
+        let Some(made) = self.block(first / BLOCK) else { return false };
+        let Some(block) = &made.block else { return false };
         let width = self.bytes.len() / 2;
         let (coarse, fine) = block.rows().split_at(BLOCK as usize * width);
         let of = |rows: &'_ [u8], slot: Slot| -> i32 {
@@ -311,7 +358,8 @@ impl Sketched<'_> {
 
     /// The ordering keys of all rows of a block, at least. Answers whether it could.
     pub(crate) fn all(&self, block: u32, bounds: &mut Bounds) -> bool {
-        let Some(block) = self.block(block) else { return false };
+        let Some(made) = self.block(block) else { return false };
+        let Some(block) = &made.block else { return false };
         let half = BLOCK as usize * self.bytes.len() / 2;
         self.products(&block.rows()[..half], &mut bounds.coarse);
         // A loop for each metric: none of them asks which it is.
@@ -320,12 +368,14 @@ impl Sketched<'_> {
             Metric::Dot => self.bound_all(Metric::Dot, block, bounds),
             Metric::Cosine => self.bound_all(Metric::Cosine, block, bounds),
         }
+        bounds.made = Some(made);
         true
     }
 
     /// Asks for what [`Sketched::all`] reads first of a block.
     pub(crate) fn soon(&self, block: u32) {
-        let Some(block) = self.block(block) else { return };
+        let Some(made) = self.block(block) else { return };
+        let Some(block) = &made.block else { return };
         block.rows()[..SOON.min(block.rows().len())].chunks(SOON / 4).for_each(simd::prefetch);
         let Heads { low, step, sum, length } = &block.heads;
         [low, step, sum, length].iter().for_each(|part| simd::prefetch(&part[..]));
@@ -341,7 +391,8 @@ impl Sketched<'_> {
     /// Shows the ordering key of each of the `close` rows of a block that [`Sketched::all`] looked at, at least and at
     /// most.
     pub(crate) fn close(&self, block: u32, bounds: &mut Bounds, see: &mut impl FnMut(Slot, f32, f32)) {
-        let Some(rows) = self.block(block) else { return };
+        let Some(made) = bounds.made.clone() else { return };
+        let Some(rows) = &made.block else { return };
         let width = self.bytes.len() / 2;
         let fine = &rows.rows()[BLOCK as usize * width..];
         let row = |at: u8| &fine[usize::from(at) * width..][..width];
@@ -419,8 +470,9 @@ mod tests {
                 let query: Vec<f32> = numbers(dim, 9).iter().map(|x| x * scale + shift).collect();
                 for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
                     let sketches = Sketches::new(dim, 1 << 20);
-                    assert_eq!(sketches.missing(0, BLOCK), Some(0..BLOCK));
-                    assert_eq!(sketches.make(0, Some(&vectors)), sketches.block_bytes());
+                    let missing = sketches.missing(0, BLOCK).unwrap();
+                    assert_eq!(missing.slots, 0..BLOCK);
+                    assert_eq!(sketches.make(&missing, Some(&vectors)), sketches.block_bytes());
                     assert_eq!(sketches.missing(0, BLOCK), None);
                     let sketched = sketches.query(&query, metric, kernels);
                     let slots: Vec<Slot> = (0..BLOCK).collect();
@@ -453,7 +505,7 @@ mod tests {
             let (vectors, query): (Vec<f32>, Vec<f32>) =
                 (halves(numbers(BLOCK as usize * dim, 3)), halves(numbers(dim, 4)));
             let sketches = Sketches::new(dim, 1 << 20);
-            sketches.make(0, Some(&vectors));
+            sketches.make(&sketches.missing(0, BLOCK).unwrap(), Some(&vectors));
             let sketched = sketches.query(&query, Metric::L2, kernels);
             let slots: Vec<Slot> = (0..BLOCK).collect();
             sketched.each(&slots, f32::INFINITY, &mut |slot, least, most| {
@@ -471,7 +523,7 @@ mod tests {
         let vectors = numbers(BLOCK as usize * dim, 5);
         let query = numbers(dim, 6);
         let sketches = Sketches::new(dim, 1 << 20);
-        sketches.make(0, Some(&vectors));
+        sketches.make(&sketches.missing(0, BLOCK).unwrap(), Some(&vectors));
         let sketched = sketches.query(&query, Metric::L2, kernels);
         let mut ranks: Vec<f32> =
             vectors.chunks_exact(dim).map(|row| Metric::L2.rank(kernels, &query, row)).collect();
@@ -496,16 +548,39 @@ mod tests {
         assert!(sketches.fit(2 * BLOCK) && !sketches.fit(3 * BLOCK));
         assert_eq!(sketches.missing(1, 2 * BLOCK - 1), None);
         let vectors = numbers(BLOCK as usize * 4, 1);
-        assert!(sketches.make(1, Some(&vectors)) > 0);
-        assert_eq!(sketches.make(1, Some(&vectors)), 0);
-        assert_eq!(sketches.make(5, None), 0);
-        assert_eq!(sketches.missing(5, 99 * BLOCK), None);
-        assert!(sketches.make(7, Some(&vectors)) > 0);
-        assert_eq!(sketches.missing(8, 99 * BLOCK), None);
+        let missing = |block| sketches.missing(block, 99 * BLOCK);
+        let first = missing(1).unwrap();
+        assert!(sketches.make(&first, Some(&vectors)) > 0);
+        assert_eq!(sketches.make(&first, Some(&vectors)), 0);
+        assert_eq!(sketches.make(&missing(5).unwrap(), None), 0);
+        assert_eq!(missing(5), None);
+        assert!(sketches.make(&missing(7).unwrap(), Some(&vectors)) > 0);
+        assert_eq!(missing(8), None);
         let sketched = sketches.query(&vectors[..4], Metric::L2, Kernels::get());
         assert!(!sketched.each(&[5 * BLOCK], 0.0, &mut |_, _, _| 0.0));
         assert!(!sketches.is_worn(0, BLOCK - 1) && sketches.is_worn(0, 1));
         assert!(!sketched.each(&[900 * BLOCK], 0.0, &mut |_, _, _| 0.0));
         assert!(!sketched.all(5, &mut Bounds::new()) && !sketched.all(900, &mut Bounds::new()));
+    }
+
+    #[test]
+    fn a_block_whose_slots_are_used_again_is_never_used() {
+        let sketches = Sketches::new(4, 1 << 20);
+        let (old, new) = (numbers(BLOCK as usize * 4, 1), numbers(BLOCK as usize * 4, 2));
+        let answers = || {
+            let sketched = sketches.query(&old[..4], Metric::L2, Kernels::get());
+            sketched.each(&[3], 0.0, &mut |_, _, _| 0.0)
+        };
+        let before = sketches.missing(0, BLOCK).unwrap();
+        // Whoever read the old vectors may be slow to say so.
+        sketches.forget([3].into_iter());
+        assert!(sketches.make(&before, Some(&old)) > 0);
+        assert!(!answers());
+        let after = sketches.missing(0, BLOCK).unwrap();
+        assert_eq!(sketches.make(&after, Some(&new)), 0, "its bytes are counted already");
+        assert!(answers());
+        sketches.forget([BLOCK - 1].into_iter());
+        assert!(!answers());
+        assert!(sketches.missing(0, BLOCK).is_some());
     }
 }

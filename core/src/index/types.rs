@@ -122,8 +122,10 @@ pub struct Row {
 pub struct Stats {
     /// Rows that a search can return.
     pub rows: u64,
-    /// Deleted or replaced rows that still take space.
+    /// Deleted or replaced rows that still take space: those the next sweep is for, and those a reader still holds.
     pub tombstones: u64,
+    /// Places of deleted rows that new rows will take, or may once readers of then are done.
+    pub free_slots: u64,
     /// The one cache budget.
     pub cache_bytes: u64,
     /// Memory of decoded adjacency.

@@ -10,15 +10,16 @@ use crate::hnsw::{Layer, Scratch, beam, greedy, node_of_key, rank_of_key, sort_k
 use crate::kv::{Read, Space};
 use crate::simd;
 use crate::vectors::RowRef;
-use crate::{Control, Error, MAX_K, Pool, Result, Slot, sync};
+use crate::{Control, Error, MAX_K, Metric, Pool, Result, Slot, sync};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 /// Lists fetched from the store at once: the one asked for and those likely to be asked for next.
 const FETCH: usize = 16;
-/// Rows on their way from memory while one is measured.
-const AHEAD: usize = 4;
+/// Rows on their way from memory while one is measured. WebAssembly cannot ask for them early.
+const AHEAD: usize = if cfg!(target_family = "wasm") { 1 } else { 4 };
 
 /// What a search gives, and how.
 type Found = (Vec<Hit>, Explain);
@@ -31,8 +32,6 @@ pub(crate) enum Yield<'a> {
     Selected(&'a Selected<'a>),
     /// Rows that are not dead, committed or not: what a new row links to.
     Alive,
-    /// Every node: the last resort of an insert among tombstones.
-    All,
 }
 
 /// Layer 0: adjacency through the cache over the store, vectors through theirs.
@@ -46,11 +45,6 @@ pub(crate) struct Base<'a> {
 impl<'a> Base<'a> {
     pub(crate) fn new(index: &'a Index, query: &'a [f32], yields: Yield<'a>) -> Self {
         Base { index, query, yields, view: None }
-    }
-
-    /// Lets other nodes yield from now on.
-    pub(crate) fn yielding(&mut self, yields: Yield<'a>) {
-        self.yields = yields;
     }
 }
 
@@ -72,8 +66,7 @@ impl Layer for Base<'_> {
         Ok(match self.yields {
             Yield::Selected(selected) => return selected.has(node),
             Yield::Visible(state) => self.index.chain(node).any(|slot| self.index.visible(state, slot)),
-            Yield::Alive => self.index.chain(node).any(|slot| self.index.death(slot).is_none()),
-            Yield::All => true,
+            Yield::Alive => self.index.alive(node),
         })
     }
 }
@@ -95,8 +88,9 @@ impl Layer for Above<'_> {
         self.index.ranks(self.query, nodes.iter().map(|&node| self.index.upper.slot(node)), out)
     }
 
-    fn yields(&mut self, _node: u32) -> Result<bool> {
-        Ok(true)
+    /// Only planning asks: a new row links to those that stay.
+    fn yields(&mut self, node: u32) -> Result<bool> {
+        Ok(self.index.alive(self.index.upper.slot(node)))
     }
 }
 
@@ -118,21 +112,25 @@ impl Index {
         out: &mut Vec<f32>,
     ) -> Result<()> {
         out.clear();
+        let metric = self.config.metric;
+        let length = (metric == Metric::Cosine).then(|| self.kernels.dot(query, query).sqrt());
+        let measure =
+            |row: &RowRef| metric.rank_of_lengths(self.kernels, query, row, length.zip(row.length()));
         let mut ahead: [Option<RowRef>; AHEAD] = [const { None }; AHEAD];
         let mut at = 0;
         for slot in slots {
             let row = self.vector(slot)?;
             simd::prefetch(&row);
             if let Some(due) = ahead[at].replace(row) {
-                out.push(self.rank(query, &due));
+                out.push(measure(&due));
             }
-            at = (at + 1) % AHEAD;
+            at = if at + 1 < AHEAD { at + 1 } else { 0 };
         }
         for _ in 0..AHEAD {
             if let Some(due) = ahead[at].take() {
-                out.push(self.rank(query, &due));
+                out.push(measure(&due));
             }
-            at = (at + 1) % AHEAD;
+            at = if at + 1 < AHEAD { at + 1 } else { 0 };
         }
         Ok(())
     }
@@ -229,10 +227,11 @@ impl Index {
     ) -> Result<(Vec<Hit>, Explain)> {
         self.reading()?;
         self.validate_search(query, params)?;
+        // Held until the hits are complete, so that nothing found is taken away.
+        let state = self.published.load_full();
         let (found, explain) = self.with_scratch(|scratch| match selection {
             Some(selection) => self.nearest_selected(query, params, selection, forced, control, scratch),
             None => {
-                let state = self.published.load_full();
                 let wanted =
                     (params.k + params.offset).min(usize::try_from(state.live).unwrap_or(usize::MAX));
                 self.nearest(&state, query, wanted, params, control, scratch)
@@ -245,7 +244,9 @@ impl Index {
             .map(|key| (node_of_key(key), rank_of_key(key)))
             .filter(|&(_, rank)| near(rank))
             .collect();
-        Ok((self.hits(&rows, params.include)?, explain))
+        let hits = self.hits(&rows, params.include)?;
+        drop(state);
+        Ok((hits, explain))
     }
 
     /// [`Index::search`] for many queries (`q * dim` numbers), spread over `pool`; answers in their order.
@@ -368,8 +369,9 @@ impl Index {
     /// that do not count that the walk would step over them all.
     fn scan_is_cheaper(&self, state: &Published, ef: usize) -> bool {
         let ef = ef as u64;
-        let allocated = u64::from(self.allocated.load(std::sync::atomic::Ordering::Acquire));
-        let crowding = allocated / state.live.max(1);
+        let swept = self.swept.load(Ordering::Acquire);
+        let nodes = u64::from(self.allocated.load(Ordering::Acquire).saturating_sub(swept));
+        let crowding = nodes / state.live.max(1);
         // A walk measures about ten nodes per place in its pool, in a crowd of others as many times more.
         state.live <= 2 * ef || crowding >= 2 && state.live <= ef.saturating_mul(10 * crowding)
     }

@@ -55,7 +55,7 @@ impl Index {
             return Ok(Inserted { count: 0, first_id: None });
         }
         control.check()?;
-        let (new_rows, given) = self.name_new(&w, &rows, count, mode)?;
+        let (new_rows, given) = self.name_new(&mut w, &rows, count, mode)?;
         self.write_rows(&mut w, &new_rows, rows.vectors, pool, control)?;
         drop(w);
         self.settle()?;
@@ -65,14 +65,15 @@ impl Index {
     /// Looks checked rows up and gives ids to those that bring none; the first of these, if there are any.
     pub(crate) fn name_new(
         &self,
-        w: &Writer,
+        w: &mut Writer,
         rows: &Rows<'_>,
         count: usize,
         mode: Mode,
     ) -> Result<(Vec<NewRow>, Option<u64>)> {
-        if u64::from(w.meta.next) + count as u64 > u64::from(crate::id::MAX_SLOTS) {
+        let fresh = (count as u64).saturating_sub(self.reclaim(w)?);
+        if u64::from(w.meta.next) + fresh > u64::from(crate::id::MAX_SLOTS) {
             return Err(Error::invalid(
-                "the database holds as many rows as it can: 2^31, deleted ones included",
+                "the database holds as many rows as it can: 2^31, with deleted ones whose places are not free yet",
             ));
         }
         let given = match rows.ids {
@@ -126,9 +127,10 @@ impl Index {
         let (keys, killed): (Vec<Vec<u8>>, Vec<Slot>) = rows.into_iter().unzip();
         keys.into_iter().for_each(|key| batch.delete(Space::Ids, key));
         self.make_room(&mut w)?;
+        self.keep_up(&mut w, killed.len())?;
         let meta = Meta { live: w.meta.live.saturating_sub(killed.len() as u64), ..w.meta };
         let count = killed.len() as u64;
-        self.commit(&mut w, Commit { first: 0, rows: &[], batch, meta, killed }, || ())?;
+        self.commit(&mut w, Commit { killed, ..Commit::of(batch, meta) }, || ())?;
         drop(w);
         self.settle()?;
         Ok(count)
@@ -168,7 +170,7 @@ impl Index {
         entries.merge_into(&mut batch);
         self.make_room(&mut w)?;
         let meta = w.meta;
-        self.commit(&mut w, Commit { first: 0, rows: &[], batch, meta, killed: Vec::new() }, || ())?;
+        self.commit(&mut w, Commit::of(batch, meta), || ())?;
         drop(w);
         self.settle()
     }
@@ -257,100 +259,128 @@ impl Index {
         pool: &dyn Pool,
         control: &Control<'_>,
     ) -> Result<()> {
-        let start = w.meta.next;
-        let mut done = 0;
-        while done < rows.len() {
-            done = self
-                .write_step(w, rows, vectors, start, done, pool, control)
-                .inspect_err(|_| self.bury(w, start))?;
+        self.tidy_before(w, rows.len())?;
+        let mut slots: Vec<Slot> = Vec::with_capacity(rows.len());
+        while slots.len() < rows.len() {
+            if let Err(error) = self.write_step(w, rows, vectors, &mut slots, pool, control) {
+                self.bury(w, slots);
+                return Err(error);
+            }
         }
         Ok(())
     }
 
-    /// Writes the chunk that begins at row `done` of a write whose first row has slot `start`; answers where the next
-    /// one begins. After an error the write has to be buried.
-    #[allow(clippy::too_many_arguments, reason = "the state of one write, taken apart for borrowing")]
+    /// What is due before the first row of a write: a commit of the sweep between chunks would show half of the rows.
+    pub(crate) fn tidy_before(&self, w: &mut Writer, rows: usize) -> Result<()> {
+        self.begin_anew(w)?;
+        self.keep_up(w, rows)
+    }
+
+    /// Writes the next chunk of a write whose rows so far went to `slots`. After an error these have to be buried.
     pub(crate) fn write_step(
         &self,
         w: &mut Writer,
         rows: &[NewRow],
         vectors: &[f32],
-        start: Slot,
-        done: usize,
+        slots: &mut Vec<Slot>,
         pool: &dyn Pool,
         control: &Control<'_>,
-    ) -> Result<usize> {
+    ) -> Result<()> {
         let dim = self.config.dim as usize;
-        let end = rows.len().min(done + CHUNK);
+        let (done, end) = (slots.len(), rows.len().min(slots.len() + CHUNK));
         control.check()?;
         self.make_room(w)?;
-        let commit = (end == rows.len()).then_some((rows, start));
-        self.write_chunk(w, &rows[done..end], &vectors[done * dim..end * dim], pool, commit)?;
+        slots.extend(self.take_slots(w, end - done)?);
+        let last = (end == rows.len()).then_some(rows);
+        let chunk = (&rows[done..end], &vectors[done * dim..end * dim]);
+        if let Err(error) = self.write_chunk(w, chunk, slots, pool, last) {
+            // No record has these.
+            let mut unused = slots.split_off(done);
+            unused.retain(|&slot| slot < w.meta.next);
+            self.make_dead(&unused);
+            w.slots.give_back(unused.into_iter());
+            return Err(error);
+        }
         (control.progress)(end as u64, rows.len() as u64);
-        Ok(end)
+        Ok(())
     }
 
-    /// Gives up the write whose first row has slot `start`: what the journal has of it stays dead; the next commit says
+    /// Gives up the write whose rows so far went to `slots`: what the journal has of it stays dead; the next commit says
     /// so in a record.
-    pub(crate) fn bury(&self, w: &mut Writer, start: Slot) {
-        for slot in start..w.meta.next {
+    pub(crate) fn bury(&self, w: &mut Writer, slots: Vec<Slot>) {
+        self.make_dead(&slots);
+        w.orphans.extend(slots);
+    }
+
+    fn make_dead(&self, slots: &[Slot]) {
+        for &slot in slots {
             self.died.ensure(slot)[0].store(1, std::sync::atomic::Ordering::Release);
-            w.orphans.push(slot);
         }
     }
 
+    /// Links one chunk, whose rows go to the last of `slots`; with the last chunk comes `commit`: all rows.
     fn write_chunk(
         &self,
         w: &mut Writer,
-        chunk: &[NewRow],
-        vectors: &[f32],
+        (chunk, vectors): (&[NewRow], &[f32]),
+        slots: &[Slot],
         pool: &dyn Pool,
-        commit: Option<(&[NewRow], Slot)>,
+        commit: Option<&[NewRow]>,
     ) -> Result<()> {
         let dim = self.config.dim as usize;
-        let first = w.meta.next;
-        let slots: Vec<Slot> = (first..).take(chunk.len()).collect();
+        let all = slots;
+        let slots = &slots[slots.len() - chunk.len()..];
+        let known = w.meta.next;
+        let reused = || slots.iter().copied().filter(|&slot| slot < known);
+        self.unborn(reused());
         let plans = side_by_side(pool, chunk.len(), &|i| {
             self.with_scratch(|scratch| self.plan(&vectors[i * dim..][..dim], &chunk[i].key, scratch))
         })?;
         let mut stage = Stage::default();
-        let known = rows::Rows { index: self, slots: &slots, vectors };
-        self.link_chunk(&mut stage, &known, plans, pool)?;
+        let rows = rows::Rows { index: self, slots, vectors };
+        self.link_chunk(&mut stage, &rows, plans, pool)?;
         // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
-        self.vectors.write(first, vectors)?;
+        self.vectors.write(slots, vectors)?;
+        self.sketches.forget(reused());
         let mut batch = Batch::default();
         self.stage_ops(&stage, &mut batch);
-        let mut meta = Meta { next: first + chunk.len() as u32, ..w.meta };
+        let next = slots.last().map_or(known, |&last| known.max(last + 1));
+        let mut meta = Meta { next, ..w.meta };
         match commit {
-            Some((rows, start)) => {
-                let killed = self.name_rows(rows, start, &mut meta, &mut batch)?;
-                let commit = Commit { first, rows: vectors, batch, meta, killed };
-                self.commit(w, commit, || self.install(stage, first))
+            Some(rows) => {
+                let killed = self.name_rows(rows, all, &mut meta, &mut batch)?;
+                let again = all.iter().copied().filter(|&slot| slot < w.meta.committed).collect();
+                let commit = Commit { slots, rows: vectors, batch, meta, killed, reused: again };
+                self.commit(w, commit, || self.install(stage))?;
             }
             None => {
+                // They have links from here on: after a crash they must be swept again.
+                reused().for_each(|slot| batch.put(Space::Dead, slot_key(slot), []));
                 meta.applied = w.seq + 1;
                 meta.put(&mut batch);
-                self.append(w, first, vectors, &batch)?;
+                self.append(w, slots, vectors, &batch)?;
                 w.meta = meta;
                 self.overlay.absorb(&batch);
-                self.install(stage, first);
+                self.install(stage);
                 self.allocated.store(meta.next, std::sync::atomic::Ordering::Release);
-                Ok(())
             }
         }
+        let used = reused().count() as u32;
+        self.swept.fetch_sub(used, std::sync::atomic::Ordering::AcqRel);
+        Ok(())
     }
 
     /// Gives rows their ids, payloads and index entries; answers with the slots that they replace.
     fn name_rows(
         &self,
         rows: &[NewRow],
-        start: Slot,
+        slots: &[Slot],
         meta: &mut Meta,
         batch: &mut Batch,
     ) -> Result<Vec<Slot>> {
         let mut killed = Vec::new();
         let mut entries = Entries::default();
-        for (slot, row) in (start..).zip(rows) {
+        for (&slot, row) in slots.iter().zip(rows) {
             batch.put(Space::Ids, row.key.clone(), slot_key(slot));
             batch.put(Space::Slots, slot_key(slot), row.key.clone());
             if let Some(payload) = &row.payload {

@@ -228,6 +228,13 @@ pub trait Kv {
     }
     /// A hint: `space` is read so much that folding its merges now, in the background, pays. Never waits.
     fn fold(&self, _space: Space) {}
+    /// Gives back what space it can. Everything applied before is durable then. Other calls may wait meanwhile.
+    fn compact(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Gives back space where that takes but a moment: the store is closed next. Everything applied must be durable
+    /// before, and stays so whatever comes of it.
+    fn trim(&self) {}
     /// Bytes of memory the store's own caches hold now.
     fn memory(&self) -> u64;
     /// Bytes the store takes on disk now; 0 where it has none.

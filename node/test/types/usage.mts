@@ -66,6 +66,8 @@ const converted: Converted = await convert('./movies', new URL('file:///tmp/y'),
   onProgress: ({ done, total }) => console.log(done / total),
 })
 console.log(converted.rows, converted.storage, converted.bytesOnDisk)
+const backup: Converted = await db.backup(new URL('file:///tmp/z'), { storage: 'redb' })
+await db.compact({ onProgress: ({ done, total }) => console.log(backup.rows, done / total) })
 const built: BulkBuilt = await db.bulkBuild(new Float32Array(6), {
   threads: 2,
   ids: ['a', 2],

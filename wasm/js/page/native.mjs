@@ -240,8 +240,12 @@ class Database {
     return this.#call('flush', [])
   }
 
-  check(flag) {
-    return this.#call('check', [], { flag, alone: true })
+  compact(flag, report) {
+    return this.#call('compact', [], { flag, report, alone: true })
+  }
+
+  check(repair, flag) {
+    return this.#call(repair ? 'repair' : 'check', [], { flag, alone: true })
   }
 
   bulkReady() {

@@ -47,6 +47,9 @@ export class Owner {
   #dead
   #closed = false
   #writes = Promise.resolve()
+  /** Writes that are not done. */
+  #waiting = 0
+  #tidying
   #gate
   #syncing
   #objects = new Set()
@@ -175,12 +178,33 @@ export class Owner {
   /** Runs `work` after all earlier writes, and answers when what it wrote is as safe as its caller was promised. */
   write(call, work) {
     this.#live()
+    this.#waiting++
     const made = this.#writes.then(work)
-    this.#writes = made.catch(() => {})
+    this.#writes = made
+      .catch(() => {})
+      .then(() => {
+        this.#waiting--
+        this.#tidying ??= this.#tidy().finally(() => {
+          this.#tidying = undefined
+        })
+      })
     return made.then(async (value) => {
       await this.#settle(call.sync)
       return value
     })
+  }
+
+  /** Keeps the database in shape, step by step while no write waits. A failure shows in the next write. */
+  async #tidy() {
+    try {
+      for (;;) {
+        await turn()
+        if (this.#waiting > 0 || this.#closed || this.#gate || !this.engine) return
+        const more = this.#guard(undefined, () => this.engine.tidy())
+        if (this.#files?.settled) await this.#stored(false)
+        if (!more) return
+      }
+    } catch {}
   }
 
   async #settle(sync) {
@@ -231,6 +255,7 @@ export class Owner {
     this.#live()
     this.#closed = true
     await this.#writes
+    await this.#tidying
     await Promise.allSettled(this.#running)
     while (this.#gate) await this.#gate
     try {

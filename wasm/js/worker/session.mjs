@@ -211,6 +211,8 @@ const OPERATIONS = {
   setPayload: write('setPayload'),
   mergePayload: write('mergePayload'),
   bulkReady: write('bulkReady'),
+  compact: write('compact'),
+  repair: write('repair'),
   has: read('has'),
   get: read('get'),
   getPayload: read('getPayload'),
