@@ -23,8 +23,8 @@ type Failure = Option<(Code, String)>;
 const COMPACT_WAITS: u32 = 40;
 const COMPACT_WAIT: std::time::Duration = std::time::Duration::from_millis(5);
 
-/// Largest file that is compacted as it is closed: a few tenths of a second.
-const TRIMMED: u64 = 64 << 20;
+/// Largest file that is compacted as it is closed: half a second (70 MB of which 19 were used took 0.15 s).
+const TRIMMED: u64 = 256 << 20;
 
 /// A [`Kv`] in one redb file, one table per [`Space`], every block of the file under a checksum.
 ///
