@@ -3,6 +3,7 @@
 mod bulk;
 mod faults;
 mod fold;
+mod manifest;
 mod merge;
 mod options;
 mod overlay;
@@ -381,6 +382,7 @@ fn stored_spaces(dir: &Path, setup: &Setup) -> Result<Option<Vec<Space>>> {
         }
         return Ok(None);
     }
+    manifest::check(dir)?;
     let names = DB::list_cf(&setup.db, dir).map_err(|error| faults::translated(dir, &error))?;
     let names = names.iter().filter(|name| *name != rocksdb::DEFAULT_COLUMN_FAMILY_NAME);
     let spaces = names.map(|name| {
