@@ -394,7 +394,7 @@ fn a_bulk_build_that_fails_leaves_a_database_that_takes_writes() {
         *refused.lock().unwrap() += usize::from(outcome.failed && !outcome.poisoned);
     });
     let refused = refused.into_inner().unwrap();
-    println!("{refused} bulk builds and openings were refused and made up for");
+    println!("proof: crash: {refused} bulk builds and openings were refused and made up for");
     assert!(refused > 2);
 }
 
