@@ -4,6 +4,7 @@
 //! in through two seams, [`kv::Kv`] and [`bytes::Bytes`]; threads through [`Pool`]. See `ARCHITECTURE.md`.
 
 pub mod bytes;
+mod codes;
 mod error;
 mod export;
 pub mod filter;
@@ -33,6 +34,6 @@ pub use index::{
 pub use metric::Metric;
 pub use options::{
     Config, Durability, FORMAT_VERSION, LinkPolicy, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES,
-    Manifest, OpenRequest, Options, StoreKind, VectorStorage,
+    Manifest, OpenRequest, Options, Quantization, StoreKind, VectorStorage,
 };
 pub use pool::{Control, Pool, Serial};

@@ -6,7 +6,7 @@ use asteroid_core::filter::terms::PathRules;
 use asteroid_core::kv::MemKv;
 use asteroid_core::{
     Code, Config, Durability, Error, Import, Index, LinkPolicy, Manifest, Metric, OpenRequest, Options,
-    Result, StoreKind, Stores, VectorStorage,
+    Quantization, Result, StoreKind, Stores, VectorStorage,
 };
 use asteroid_native_storage::{CowBytes, RedbKv};
 use serde::Deserialize;
@@ -31,6 +31,7 @@ pub(crate) struct OpenArgs {
     reinit: Option<bool>,
     cache_bytes: Option<f64>,
     link_policy: Option<String>,
+    quantization: Option<String>,
     read_only: Option<bool>,
     repair: Option<bool>,
     seed: Option<u64>,
@@ -86,6 +87,13 @@ impl OpenArgs {
                 paged_max_cached_pages: self.paged_max_cached_pages,
                 // The worker syncs for all writes that wait at once.
                 durability: Durability::Buffered,
+                quantization: one_of(
+                    "quantization",
+                    self.quantization.as_deref(),
+                    &Quantization::ALL,
+                    Quantization::name,
+                )?
+                .unwrap_or_default(),
                 repair: self.repair.unwrap_or(false),
                 read_only: self.read_only.unwrap_or(false),
                 link_policy: one_of(
