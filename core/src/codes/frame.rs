@@ -5,7 +5,7 @@ use crate::Metric;
 use crate::simd::Kernels;
 
 /// Bytes before the code of a row.
-pub(super) const HEAD: usize = 16;
+pub(super) const HEAD: usize = 20;
 /// Steps from the lowest number of a row to the highest.
 const STEPS: f32 = 255.0;
 /// Two codes do not tell how far apart vectors are that are closer than so many steps: rounding alone moves them by one
@@ -23,6 +23,8 @@ struct Head {
     sum: f32,
     /// Inner product of the numbers with themselves.
     square: f32,
+    /// What was taken from every number before the rotation, times the root of how many there are.
+    mean: f32,
 }
 
 impl Head {
@@ -32,81 +34,53 @@ impl Head {
             Some(Ok(bytes)) => f32::from_le_bytes(bytes),
             _ => f32::NAN,
         };
-        Head { low: part(0), step: part(4), sum: part(8), square: part(12) }
+        Head { low: part(0), step: part(4), sum: part(8), square: part(12), mean: part(16) }
     }
 
     fn put(self, row: &mut [u8]) {
-        for (to, part) in row.chunks_exact_mut(4).zip([self.low, self.step, self.sum, self.square]) {
+        for (to, part) in row.chunks_exact_mut(4).zip([self.low, self.step, self.sum, self.square, self.mean])
+        {
             to.copy_from_slice(&part.to_le_bytes());
         }
     }
 }
 
-/// A centre that vectors are taken from, and a rotation after that: then a byte per number, with a scale for each vector.
+/// Each vector less the mean of its numbers, which is kept beside it, is rotated: then a byte per number, with a scale for
+/// each vector. What lies in the direction of that mean and the rest make up every product without mixing.
 pub(crate) struct Frame {
     metric: Metric,
     kernels: &'static Kernels,
     dim: usize,
-    /// In front of the rotation.
-    centre: Box<[f32]>,
     rotation: Rotation,
 }
 
 impl Frame {
-    /// One whose centre is that of `sample`: whole vectors, one after the other.
-    pub(super) fn new(
-        metric: Metric,
-        kernels: &'static Kernels,
-        dim: usize,
-        seed: u64,
-        sample: &[f32],
-    ) -> Frame {
-        let mut frame =
-            Frame { metric, kernels, dim, centre: vec![0.0; dim].into(), rotation: Rotation::new(dim, seed) };
-        let count = (sample.len() / dim).max(1) as f32;
-        let mut centre = vec![0f32; dim];
-        for vector in sample.chunks_exact(dim) {
-            let scale = frame.scale(vector) / count;
-            centre.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x * scale);
-        }
-        if centre.iter().all(|x| x.is_finite()) {
-            frame.centre = centre.into();
-        }
-        frame
+    pub(super) fn new(metric: Metric, kernels: &'static Kernels, dim: usize, seed: u64) -> Frame {
+        Frame { metric, kernels, dim, rotation: Rotation::new(dim, seed) }
     }
 
     /// Bytes of a row: its head and its code.
+    #[inline(always)]
     pub(super) fn stride(&self) -> usize {
         stride(self.dim)
     }
 
-    /// What brings a vector to unit length where its length does not count.
-    fn scale(&self, vector: &[f32]) -> f32 {
-        match self.metric {
-            Metric::Cosine => self.kernels.dot(vector, vector).sqrt().recip(),
-            _ => 1.0,
-        }
+    pub(super) fn dim(&self) -> usize {
+        self.dim
     }
 
     /// Writes head and code of `vector` into `row`.
     pub(super) fn encode(&self, vector: &[f32], row: &mut [u8]) {
-        let scale = self.scale(vector);
-        self.write(vector.iter().zip(&self.centre).map(|(x, centre)| x * scale - centre).collect(), row);
+        let scale = match self.metric {
+            Metric::Cosine => self.kernels.dot(vector, vector).sqrt().recip(),
+            _ => 1.0,
+        };
+        let mean = vector.iter().map(|&x| f64::from(x)).sum::<f64>() / self.dim as f64 * f64::from(scale);
+        let numbers = vector.iter().map(|x| x * scale - mean as f32).collect();
+        self.write(numbers, (mean * (self.dim as f64).sqrt()) as f32, row);
     }
 
-    /// The code of a query, and what is to be added to its product with a row.
-    pub(super) fn query(&self, vector: &[f32]) -> (Vec<u8>, f32) {
-        let mut row = vec![0; self.stride()];
-        if self.metric == Metric::Dot {
-            // Its product with a row is that with the centre and that with what is left of the row.
-            self.write(vector.to_vec(), &mut row);
-            return (row, self.kernels.dot(vector, &self.centre));
-        }
-        self.encode(vector, &mut row);
-        (row, 0.0)
-    }
-
-    fn write(&self, mut numbers: Vec<f32>, row: &mut [u8]) {
+    fn write(&self, mut numbers: Vec<f32>, mean: f32, row: &mut [u8]) {
         self.rotation.apply(&mut numbers);
         let (low, high) =
             numbers.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
@@ -122,11 +96,11 @@ impl Frame {
         }
         let (low, step, sum) = (f64::from(low), f64::from(step), sum as f64);
         let square = (self.dim as f64 * low + 2.0 * step * sum) * low + step * step * square as f64;
-        Head { low: low as f32, step: step as f32, sum: (step * sum) as f32, square: square as f32 }
+        Head { low: low as f32, step: step as f32, sum: (step * sum) as f32, square: square as f32, mean }
             .put(head);
     }
 
-    /// The inner product of what two rows stand for.
+    /// The inner product of what two rows stand for, but for their means.
     #[inline(always)]
     fn product(&self, (a, a_code): (Head, &[u8]), (b, b_code): (Head, &[u8])) -> f32 {
         let bytes = self.kernels.dot_u8(a_code, b_code) as f32;
@@ -139,32 +113,34 @@ impl Frame {
     pub(crate) fn apart(&self, a: &[u8], b: &[u8]) -> Option<f32> {
         let ((a_head, a), (b_head, b)) = (parts(a), parts(b));
         let squares = a_head.square + b_head.square;
-        let square = squares - 2.0 * self.product((a_head, a), (b_head, b));
+        let means = a_head.mean - b_head.mean;
+        let square = means * means + squares - 2.0 * self.product((a_head, a), (b_head, b));
         let close = CLOSE * a_head.step.max(b_head.step);
         // False where anything is no number.
         let told = square > close * close && square > SLACK * squares && square < f32::MAX;
         told.then_some(if self.metric == Metric::Cosine { square / 2.0 } else { square })
     }
 
-    /// The ordering key of a row for what [`Frame::query`] made; `None` as in [`Frame::apart`].
+    /// The ordering key of a row for a query; `None` as in [`Frame::apart`].
     #[inline(always)]
-    pub(super) fn rank(&self, query: &[u8], plus: f32, row: &[u8]) -> Option<f32> {
+    pub(super) fn rank(&self, query: &[u8], row: &[u8]) -> Option<f32> {
         if self.metric != Metric::Dot {
             return self.apart(query, row);
         }
-        let product = self.product(parts(query), parts(row));
-        product.is_finite().then_some(-product - plus)
+        let (query, row) = (parts(query), parts(row));
+        let product = query.0.mean * row.0.mean + self.product(query, row);
+        product.is_finite().then_some(-product)
     }
 }
 
 /// Bytes of a row of so many numbers.
 pub(super) const fn stride(dim: usize) -> usize {
-    (HEAD + dim).next_multiple_of(16)
+    (HEAD + dim).next_multiple_of(4)
 }
 
 /// Marks a row as never written.
 pub(super) fn erase(row: &mut [u8]) {
-    let nothing = Head { low: f32::NAN, step: f32::NAN, sum: f32::NAN, square: f32::NAN };
+    let nothing = Head { low: f32::NAN, step: f32::NAN, sum: f32::NAN, square: f32::NAN, mean: f32::NAN };
     nothing.put(&mut row[..HEAD]);
 }
 

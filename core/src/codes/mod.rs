@@ -2,8 +2,9 @@
 //!
 //! Rows lie in segments under one root. A search holds the root that it began with, so that measuring a row takes no lock
 //! and no count; whoever changes rows swaps in another root, with copies of the segments changed. Codes follow from
-//! vectors alone and are not stored: a segment is made when walks come by often enough, within a budget, and rows
-//! without a code are measured by their vectors, as are rows too close for codes to tell them apart.
+//! vectors alone and are not stored: all are made before the first search, or where that would take long, a segment when
+//! walks have come by often enough. Rows without a code are measured by their vectors, as are rows too close for codes to
+//! tell them apart.
 
 mod frame;
 mod rotation;
@@ -11,7 +12,7 @@ mod rotation;
 use crate::simd::{self, Kernels};
 use crate::table::Table;
 use crate::{Metric, Slot, sync};
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 pub(crate) use frame::Frame;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -54,7 +55,6 @@ impl Root {
 pub(crate) struct Coded {
     pub(crate) root: Arc<Root>,
     row: Vec<u8>,
-    plus: f32,
     /// Rows that had none.
     missed: RefCell<Vec<Slot>>,
 }
@@ -72,7 +72,7 @@ impl Coded {
     #[inline(always)]
     pub(crate) fn rank(&self, slot: Slot) -> Option<f32> {
         match self.root.row(slot) {
-            Some(row) => self.root.frame.rank(&self.row, self.plus, row),
+            Some(row) => self.root.frame.rank(&self.row, row),
             None => self.miss(slot),
         }
     }
@@ -106,6 +106,13 @@ pub(crate) struct Missing {
     age: u32,
 }
 
+/// A segment that was made, and the age of its rows then.
+pub(crate) struct Made {
+    segment: u32,
+    age: u32,
+    bytes: Arc<[u8]>,
+}
+
 /// What is known of a segment besides its rows.
 #[derive(Default)]
 struct Place {
@@ -117,15 +124,12 @@ struct Place {
 
 /// The codes of a database.
 pub(crate) struct Codes {
-    metric: Metric,
-    kernels: &'static Kernels,
-    dim: usize,
-    seed: u64,
+    frame: Arc<Frame>,
     /// See [`Root::bits`].
     bits: u32,
     /// Most segments; 0 for a database without codes.
     most: u64,
-    root: ArcSwapOption<Root>,
+    root: ArcSwap<Root>,
     places: Table<Place>,
     /// Segments to be made, and the right to swap the root.
     changing: Mutex<Vec<u32>>,
@@ -137,14 +141,12 @@ impl Codes {
         let worth = dim >= LEAST_DIM;
         let dim = dim as usize;
         let bits = (SEGMENT_BYTES / frame::stride(dim)).max(1).ilog2().min(SEGMENT_BITS);
+        let frame = Arc::new(Frame::new(metric, kernels, dim, seed));
         Codes {
-            metric,
-            kernels,
-            dim,
-            seed,
+            root: ArcSwap::from_pointee(Root { frame: frame.clone(), bits, segments: Vec::new() }),
+            frame,
             bits,
             most: if worth { budget / (frame::stride(dim) << bits) as u64 } else { 0 },
-            root: ArcSwapOption::empty(),
             places: Table::new(1),
             changing: Mutex::default(),
         }
@@ -155,29 +157,16 @@ impl Codes {
         frame::stride(dim as usize) as u64
     }
 
-    /// Whether [`Codes::begin`] is waited for.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.most > 0 && self.root.load().is_none()
+    /// Whether rows have codes at all.
+    pub(crate) fn are_used(&self) -> bool {
+        self.most > 0
     }
 
-    /// Fixes how vectors become codes by some of them.
-    pub(crate) fn begin(&self, sample: &[f32]) {
-        let _changing = sync::lock(&self.changing);
-        if self.is_idle() {
-            let frame = Frame::new(self.metric, self.kernels, self.dim, self.seed, sample);
-            self.root.store(Some(Arc::new(Root {
-                frame: Arc::new(frame),
-                bits: self.bits,
-                segments: Vec::new(),
-            })));
-        }
-    }
-
-    /// `vector` as a query, where there are codes.
-    pub(crate) fn query(&self, vector: &[f32]) -> Option<Coded> {
-        let root = self.root.load_full()?;
-        let (row, plus) = root.frame.query(vector);
-        Some(Coded { root, row, plus, missed: RefCell::default() })
+    /// `vector` as a query.
+    pub(crate) fn query(&self, vector: &[f32]) -> Coded {
+        let mut row = vec![0; self.frame.stride()];
+        self.frame.encode(vector, &mut row);
+        Coded { root: self.root.load_full(), row, missed: RefCell::default() }
     }
 
     /// Takes note of what a walk missed.
@@ -203,10 +192,15 @@ impl Codes {
         Some(Missing { slots: self.slots(segment), age: place.age.load(Ordering::Acquire) })
     }
 
-    /// Every segment below `slots`.
+    /// Every segment below `slots` that is not there, as far as the budget goes.
     pub(crate) fn all_missing(&self, slots: Slot) -> Vec<Missing> {
+        let root = self.root.load();
+        let absent = |&segment: &u32| root.segments.get(segment as usize).is_none_or(Option::is_none);
         let age = |segment: u32| self.places.ensure(segment)[0].age.load(Ordering::Acquire);
+        let room = usize::try_from(self.most.saturating_sub(root.held())).unwrap_or(usize::MAX);
         (0..slots.div_ceil(1 << self.bits))
+            .filter(absent)
+            .take(room)
             .map(|segment| Missing { slots: self.slots(segment), age: age(segment) })
             .collect()
     }
@@ -217,51 +211,61 @@ impl Codes {
     }
 
     fn segment_bytes(&self) -> usize {
-        frame::stride(self.dim) << self.bits
+        self.frame.stride() << self.bits
     }
 
-    /// Makes a segment of its vectors; `row` answers `None` for those that cannot be read.
+    /// The rows of a segment, of its vectors; `row` answers `None` for those that cannot be read.
     pub(crate) fn make<V: std::ops::Deref<Target = [f32]>>(
         &self,
         missing: &Missing,
         mut row: impl FnMut(Slot) -> Option<V>,
-    ) {
-        let Some(root) = self.root.load_full() else { return };
+    ) -> Made {
         let mut bytes = vec![0; self.segment_bytes()];
-        for (slot, to) in missing.slots.clone().zip(bytes.chunks_exact_mut(root.frame.stride())) {
+        for (slot, to) in missing.slots.clone().zip(bytes.chunks_exact_mut(self.frame.stride())) {
             match row(slot) {
-                Some(vector) => root.frame.encode(&vector, to),
+                Some(vector) => self.frame.encode(&vector, to),
                 None => frame::erase(to),
             }
         }
-        let segment = missing.slots.start >> self.bits;
+        Made { segment: missing.slots.start >> self.bits, age: missing.age, bytes: bytes.into() }
+    }
+
+    /// Takes in segments, those left out of which rows were written meanwhile, or for which there is no room.
+    pub(crate) fn take(&self, made: Vec<Made>) {
         let _changing = sync::lock(&self.changing);
-        let Some(now) = self.root.load_full().filter(|now| Arc::ptr_eq(&now.frame, &root.frame)) else {
-            return;
-        };
-        if self.places.ensure(segment)[0].age.load(Ordering::Acquire) != missing.age {
-            return;
+        let now = self.root.load_full();
+        let (mut segments, mut held) = (now.segments.clone(), now.held());
+        for Made { segment, age, bytes } in made {
+            if self.places.ensure(segment)[0].age.load(Ordering::Acquire) != age {
+                continue;
+            }
+            if segments.len() <= segment as usize {
+                segments.resize(segment as usize + 1, None);
+            }
+            let place = &mut segments[segment as usize];
+            if place.is_some() || held < self.most {
+                held += u64::from(place.is_none());
+                *place = Some(bytes);
+            }
         }
-        let mut segments = now.segments.clone();
-        if segments.len() <= segment as usize {
-            segments.resize(segment as usize + 1, None);
-        }
-        segments[segment as usize] = Some(bytes.into());
-        let root = Root { frame: root.frame.clone(), bits: self.bits, segments };
-        if root.held() <= self.most {
-            self.root.store(Some(Arc::new(root)));
-        }
+        self.set(segments);
+    }
+
+    fn set(&self, segments: Vec<Option<Arc<[u8]>>>) {
+        self.root.store(Arc::new(Root { frame: self.frame.clone(), bits: self.bits, segments }));
     }
 
     /// The codes of rows that are about to be written, where there are codes.
     pub(crate) fn encode(&self, vectors: &[f32]) -> Option<Fresh> {
-        let root = self.root.load_full()?;
-        let stride = root.frame.stride();
-        let mut rows = vec![0; vectors.len() / self.dim * stride];
-        for (vector, row) in vectors.chunks_exact(self.dim).zip(rows.chunks_exact_mut(stride)) {
-            root.frame.encode(vector, row);
+        if !self.are_used() {
+            return None;
         }
-        Some(Fresh { root, rows })
+        let stride = self.frame.stride();
+        let mut rows = vec![0; vectors.len() / self.frame.dim() * stride];
+        for (vector, row) in vectors.chunks_exact(self.frame.dim()).zip(rows.chunks_exact_mut(stride)) {
+            self.frame.encode(vector, row);
+        }
+        Some(Fresh { root: self.root.load_full(), rows })
     }
 
     /// Takes in rows just written to `slots`, which ascend; `fresh` as they were encoded before, where there were codes. No
@@ -273,11 +277,9 @@ impl Codes {
             // Whoever reads old vectors to make the segment is not to be believed.
             self.places.ensure(run[0] >> self.bits)[0].age.fetch_add(1, Ordering::AcqRel);
         }
-        let (Some(now), Some(fresh)) = (self.root.load_full(), fresh) else { return };
-        if !Arc::ptr_eq(&now.frame, &fresh.root.frame) {
-            return;
-        }
-        let stride = now.frame.stride();
+        let Some(fresh) = fresh else { return };
+        let now = self.root.load_full();
+        let stride = self.frame.stride();
         let mut segments = now.segments.clone();
         let (mut held, mask) = (now.held(), (1 << self.bits) - 1);
         let mut at = 0;
@@ -301,24 +303,23 @@ impl Codes {
             }
             at += run.len();
         }
-        self.root.store(Some(Arc::new(Root { frame: now.frame.clone(), bits: self.bits, segments })));
+        self.set(segments);
     }
 
     /// Forgets all rows: others come in their place.
     pub(crate) fn clear(&self) {
         let mut changing = sync::lock(&self.changing);
         changing.clear();
-        let segments = self.root.load().as_ref().map_or(0, |root| root.segments.len());
+        let segments = self.root.load().segments.len();
         for segment in 0..segments as u32 {
             self.places.ensure(segment)[0].age.fetch_add(1, Ordering::AcqRel);
         }
-        self.root.store(None);
+        self.set(Vec::new());
     }
 
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
         let root = self.root.load();
-        let Some(root) = root.as_ref() else { return 0 };
         root.held() * self.segment_bytes() as u64
             + (root.segments.len() * size_of::<Option<Arc<[u8]>>>()) as u64
     }
@@ -354,12 +355,11 @@ mod tests {
                 let query: Vec<f32> = numbers(dim, 9).iter().map(|x| x * scale + shift).collect();
                 for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
                     let codes = codes(metric, dim, 1 << 30);
-                    codes.begin(&vectors);
                     for (at, some) in vectors.chunks(50 * dim).enumerate() {
                         let slots: Vec<Slot> = (at as Slot * 50..at as Slot * 50 + 50).collect();
                         write(&codes, &slots, slots[0], some);
                     }
-                    let coded = codes.query(&query).unwrap();
+                    let coded = codes.query(&query);
                     let ranks =
                         |slot: usize| metric.rank(Kernels::get(), &query, &vectors[slot * dim..][..dim]);
                     let all: Vec<f32> = (0..600).map(ranks).collect();
@@ -388,13 +388,10 @@ mod tests {
         let dim = 64;
         let vectors = numbers(300 * dim, 1);
         let codes = codes(Metric::L2, dim, 1 << 20);
-        assert!(codes.is_idle() && codes.query(&vectors[..dim]).is_none());
-        codes.begin(&vectors);
-        assert!(!codes.is_idle());
         let slots: Vec<Slot> = (0..100).collect();
         write(&codes, &slots, 0, &vectors[..100 * dim]);
         let near: Vec<f32> = vectors[..dim].iter().map(|x| x + 0.001).collect();
-        let coded = codes.query(&near).unwrap();
+        let coded = codes.query(&near);
         assert_eq!(coded.rank(0), None, "nearer than the steps of its code");
         assert!(coded.rank(1).is_some());
         assert_eq!((coded.rank(100), coded.rank(5000)), (None, None), "not written, not there");
@@ -406,14 +403,13 @@ mod tests {
         let dim = 8;
         let (old, new) = (numbers(256 * dim, 1), numbers(256 * dim, 2));
         let codes = codes(Metric::L2, dim, 1 << 20);
-        codes.begin(&old);
         let query = numbers(dim, 3);
         let row =
             |of: &'static [f32]| move |slot: Slot| (slot < 200).then(|| &of[slot as usize * dim..][..dim]);
         let (old, new): (&'static [f32], &'static [f32]) = (old.leak(), new.leak());
         assert!(codes.missing().is_none());
         let missed = || {
-            let coded = codes.query(&query).unwrap();
+            let coded = codes.query(&query);
             (0..WORN).for_each(|slot| assert_eq!(coded.rank(slot), None));
             codes.note(&coded);
             codes.missing()
@@ -422,37 +418,36 @@ mod tests {
         assert_eq!(missing.slots, 0..256);
         // A row is written while the old ones are read.
         write(&codes, &[3], 200, &new[3 * dim..][..dim]);
-        codes.make(&missing, row(old));
-        assert!(codes.query(&query).unwrap().rank(3).is_none());
-        codes.make(&missed().unwrap(), row(new));
-        let rank = |slot: Slot| codes.query(&query).unwrap().rank(slot);
+        codes.take(vec![codes.make(&missing, row(old))]);
+        assert!(codes.query(&query).rank(3).is_none());
+        codes.take(vec![codes.make(&missed().unwrap(), row(new))]);
+        let rank = |slot: Slot| codes.query(&query).rank(slot);
         let exact = |of: &[f32], slot: usize| Kernels::get().l2_squared(&query, &of[slot * dim..][..dim]);
         assert!((rank(3).unwrap() - exact(new, 3)).abs() < 0.05);
         assert!(rank(199).is_some() && rank(200).is_none());
         // Those who began before see what was; others what is.
-        let before = codes.query(&query).unwrap();
+        let before = codes.query(&query);
         write(&codes, &[3], 200, &old[3 * dim..][..dim]);
         assert!((before.rank(3).unwrap() - exact(new, 3)).abs() < 0.05);
         assert!((rank(3).unwrap() - exact(old, 3)).abs() < 0.05);
         codes.clear();
-        assert!(codes.is_idle() && codes.memory() == 0);
+        assert_eq!(codes.memory(), 0);
     }
 
     #[test]
     fn the_budget_holds() {
-        let dim = 240;
+        let dim = 236;
         let vectors = numbers(256 * dim, 1);
         let codes = codes(Metric::Cosine, dim, 3 * 256 * 256);
-        codes.begin(&vectors);
         for first in [0, 256, 512, 768] {
             let slots: Vec<Slot> = (first..first + 256).collect();
             write(&codes, &slots, first, &vectors);
         }
         assert!(codes.memory() < 3 * 256 * 256 + 1000, "{}", codes.memory());
-        let coded = codes.query(&numbers(dim, 5)).unwrap();
+        let coded = codes.query(&numbers(dim, 5));
         assert!(coded.rank(700).is_some() && coded.rank(800).is_none());
         codes.note(&coded);
         assert!(codes.missing().is_none(), "there is no room to make it");
-        assert!(Codes::new(Metric::L2, Kernels::get(), 4, 7, 1 << 30).query(&[0.0; 4]).is_none());
+        assert!(!Codes::new(Metric::L2, Kernels::get(), 4, 7, 1 << 30).are_used());
     }
 }

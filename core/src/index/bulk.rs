@@ -102,7 +102,6 @@ impl Index {
         // Rows that no record names are harmless; giving their space back is all there is to do.
         let cleared = |_: &Error| drop(self.vectors.clear());
         self.write_vectors(&graph, rows.vectors, pool, control).inspect_err(cleared)?;
-        self.codes.clear();
         phase(BulkPhase::Store);
         control.check().inspect_err(cleared)?;
         // Later writes must be told from the state shown here, which is never before the first write.
@@ -154,6 +153,8 @@ impl Index {
         self.publish(Published { seq, slots: meta.committed, live: meta.live }, |live| {
             live.insert_range(0..meta.committed);
         });
+        // Whoever searched while there was nothing must not be taken for having made all codes.
+        self.forget_codes();
         (control.progress)(count as u64, count as u64);
         Ok(Inserted { count: count as u64, first_id: rows.ids.is_none().then_some(0) })
     }

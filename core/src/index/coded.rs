@@ -1,79 +1,70 @@
 //! Codes as the index uses them: when they are made, and how their answers become exact.
 
 use super::Index;
-use crate::codes::{Coded, Missing};
+use crate::codes::{Coded, Made, Missing};
 use crate::hnsw::{node_of_key, rank_of_key, sort_key};
-use crate::{Result, Slot};
+use crate::{Result, sync};
 use std::sync::atomic::Ordering;
 
-/// Rows below which there are no codes: so few are scanned.
+/// Rows below which walks do without.
 const LEAST: u32 = 128;
-/// Most rows that the centre of all is taken from, and most numbers.
-const SAMPLE: u32 = 1024;
-const SAMPLED: u32 = 1 << 20;
+/// Numbers in all vectors up to which all codes are made before the first search: some tenths of a second.
+const SOON_DONE: u64 = 1 << 26;
 /// How far off others may be than the farthest of those that were measured.
 const FARTHER: f32 = 2.0;
 /// Segments made by one search: it is its caller who waits.
 const PER_SEARCH: usize = 8;
 /// The same for a chunk of rows written.
-const PER_CHUNK: usize = 32;
+pub(crate) const PER_CHUNK: usize = 32;
 
 impl Index {
     /// `query` to be measured against codes, where there are some.
     pub(crate) fn coded(&self, query: &[f32]) -> Option<Coded> {
-        if self.codes.is_idle() {
-            self.begin_codes();
+        if !self.codes.are_used() || self.allocated.load(Ordering::Acquire) < LEAST {
+            return None;
         }
-        self.codes.query(query)
+        self.warm_up();
+        Some(self.codes.query(query))
     }
 
-    /// Decides how vectors become codes once there are rows to tell.
-    pub(crate) fn begin_codes(&self) {
-        let rows = self.allocated.load(Ordering::Acquire);
-        if rows < LEAST {
+    /// Has codes made of all rows, once, where that is soon done: what a search finds must not depend on who searched
+    /// before.
+    pub(crate) fn warm_up(&self) {
+        if self.warm.load(Ordering::Acquire) {
             return;
         }
-        let count = SAMPLE.min(rows).min((SAMPLED / self.config.dim).max(1));
-        let mut sample = Vec::with_capacity((count * self.config.dim) as usize);
-        for at in 0..u64::from(count) {
-            // A damaged row is for those to report who need it.
-            if let Ok(row) = self.vectors.row((at * u64::from(rows) / u64::from(count)) as Slot) {
-                sample.extend_from_slice(&row);
-            }
+        let _warming = sync::lock(&self.warming);
+        if self.warm.load(Ordering::Acquire) {
+            return;
         }
-        self.codes.begin(&sample);
-    }
-
-    /// [`Index::begin_codes`] for the writer, who then has a code for every row: what is linked must not depend on who
-    /// searched before.
-    pub(crate) fn begin_codes_of_all(&self) {
-        if self.codes.is_idle() {
-            self.begin_codes();
-            let rows = self.allocated.load(Ordering::Acquire);
-            if !self.codes.is_idle() && rows < 2 * LEAST {
-                self.codes.all_missing(rows).iter().for_each(|missing| self.make_codes(missing));
-            }
-        }
-        self.make_missing(PER_CHUNK);
-    }
-
-    fn make_codes(&self, missing: &Missing) {
         let rows = self.allocated.load(Ordering::Acquire);
-        let row = |slot| if slot < rows { self.vectors.row(slot).ok() } else { None };
-        self.codes.make(missing, row);
-    }
-
-    fn make_missing(&self, most: usize) {
-        for _ in 0..most {
-            let Some(missing) = self.codes.missing() else { break };
-            self.make_codes(&missing);
+        if self.codes.are_used() && u64::from(rows) * u64::from(self.config.dim) <= SOON_DONE {
+            // By this thread alone: those of a pool may be waiting here.
+            let missing = self.codes.all_missing(rows);
+            self.codes.take(missing.iter().map(|missing| self.made(missing)).collect());
         }
+        self.warm.store(true, Ordering::Release);
     }
 
-    /// Places in the pool of a walk on codes that is to find `wanted` rows: some more than asked for, as some will change
-    /// places.
-    pub(crate) fn coded_pool(ef: usize, wanted: usize) -> usize {
-        ef.max(wanted + wanted / 2 + 8)
+    /// Forgets all codes, as other rows come in the place of those that were.
+    pub(crate) fn forget_codes(&self) {
+        self.codes.clear();
+        self.warm.store(false, Ordering::Release);
+    }
+
+    fn made(&self, missing: &Missing) -> Made {
+        let rows = self.allocated.load(Ordering::Acquire);
+        // A damaged row is for those to report who need it.
+        self.codes.make(missing, |slot| if slot < rows { self.vectors.row(slot).ok() } else { None })
+    }
+
+    /// Makes up to `most` of the segments that walks missed.
+    pub(crate) fn make_missing(&self, most: usize) {
+        let missing = std::iter::from_fn(|| self.codes.missing()).take(most);
+        let made: Vec<Made> = missing.map(|missing| self.made(&missing)).collect();
+        if !made.is_empty() {
+            self.codes.take(made);
+        }
     }
 
     /// To be called at the end of a search: makes some of what it missed.
@@ -82,6 +73,12 @@ impl Index {
             self.codes.note(&coded);
             self.make_missing(PER_SEARCH);
         }
+    }
+
+    /// Places in the pool of a walk on codes that is to find `wanted` rows: some more than asked for, as some will change
+    /// places.
+    pub(crate) fn coded_pool(ef: usize, wanted: usize) -> usize {
+        ef.max(wanted + wanted / 2 + 8)
     }
 
     /// The nodes of `found`, ascending, as a walk on codes left them: the nearest of them by their vectors, enough for

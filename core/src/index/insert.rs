@@ -116,7 +116,7 @@ impl Index {
             twin: None,
         };
         let Some((_, top)) = self.upper.entry() else { return Ok(plan) };
-        let coded = own.and_then(|_| self.codes.query(vector));
+        let coded = own.map(|_| self.codes.query(vector));
         let coded = coded.as_ref();
         let Some(mut node) = self.descend(vector, coded, plan.level + 1, scratch)? else { return Ok(plan) };
         let ef = config.ef_construction as usize;

@@ -103,6 +103,9 @@ pub struct Index {
     journal: Journal,
     vectors: VectorFile,
     codes: Codes,
+    /// Whether codes were made of all rows that there were before.
+    warm: AtomicBool,
+    warming: Mutex<()>,
     adjacency: AdjacencyCache,
     /// How often lists are read from the store against written to it.
     mix: Mix,

@@ -48,6 +48,8 @@ impl Index {
             journal,
             vectors,
             codes,
+            warm: Default::default(),
+            warming: Mutex::default(),
             adjacency: AdjacencyCache::new(
                 config.m_max0 as usize,
                 budget.adjacency,

@@ -6,7 +6,7 @@ use super::entries::Entries;
 use super::insert::Stage;
 use super::meta::Meta;
 use super::types::{Inserted, Mode, Rows};
-use super::{Index, payload, rows};
+use super::{Index, coded, payload, rows};
 use crate::kv::{Batch, Space, slot_key};
 use crate::{Code, Control, Error, Id, Pool, Result, Serial, Slot, sync};
 use std::collections::HashSet;
@@ -333,7 +333,8 @@ impl Index {
         let known = w.meta.next;
         let reused = || slots.iter().copied().filter(|&slot| slot < known);
         self.unborn(reused());
-        self.begin_codes_of_all();
+        self.warm_up();
+        self.make_missing(coded::PER_CHUNK);
         let fresh = self.codes.encode(vectors);
         let fresh = fresh.as_ref();
         let plans = side_by_side(pool, chunk.len(), &|i| {
