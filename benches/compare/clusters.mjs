@@ -1,16 +1,25 @@
 // Vectors that lie as real ones do, of any number, the same for the same seed.
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { seeded } from '../../tests/js/random.mjs'
 
-const CENTRES = 1000
-/** Directions that the rows of one cluster spread in, of 128; real descriptors have some twenty that matter. */
-const RANK = 20
-const NOISE = 0.05
+/** Differs where what is made here does. */
+export const KIND = createHash('sha256')
+  .update(readFileSync(new URL(import.meta.url)))
+  .digest('hex')
+  .slice(0, 6)
+
+const CENTRES = 200
+const RANK = 48
+const DECAY = 0.2
+const NOISE = 0.3
+const [NEAREST, FARTHEST] = [0.5, 1]
 
 /**
- * `{ base, queries }`: a mixture of Gaussians. Centres come from a Gaussian in a space of 20 directions in which
- * variance falls from one to the next; rows lie around a centre in that space, at a tenth to a half of the centres'
- * spread; noise in all directions follows. Centres are taken with weights of 1 / rank, so that some are crowded, as topics are. Queries
- * are drawn as rows are. A longer base begins with the rows of a shorter one.
+ * `{ base, queries }`: a mixture of 200 Gaussians in a space of 48 directions, in which variance falls from one to the
+ * next, with a little noise in all of them. Rows lie around their centre at 0.5 to 1 times the centres' own spread,
+ * by cluster; clusters are taken with weights of 1 / rank, so that some are crowded, as topics are. Queries are drawn as
+ * rows are. A longer base begins with the rows of a shorter one.
  */
 export function clustered({ rows, dim, count, seed }) {
   const random = seeded(seed)
@@ -28,9 +37,9 @@ export function clustered({ rows, dim, count, seed }) {
   }
   const space = Float32Array.from({ length: RANK * dim }, normal)
   for (let r = 0; r < RANK; r++)
-    for (let i = 0; i < dim; i++) space[r * dim + i] *= (r + 1) ** -0.5 / Math.sqrt(dim)
+    for (let i = 0; i < dim; i++) space[r * dim + i] *= (r + 1) ** -DECAY / Math.sqrt(dim)
   const centres = Float32Array.from({ length: CENTRES * RANK }, normal)
-  const spread = Float32Array.from({ length: CENTRES }, () => 0.1 + 0.4 * random())
+  const spread = Float32Array.from({ length: CENTRES }, () => NEAREST + (FARTHEST - NEAREST) * random())
   const weights = Float64Array.from({ length: CENTRES }, (_, i) => 1 / (i + 10))
   for (let i = 1; i < CENTRES; i++) weights[i] += weights[i - 1]
   const inner = new Float32Array(RANK)

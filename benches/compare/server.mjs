@@ -29,6 +29,9 @@ const commands = {
     return { seconds: seconds ?? (performance.now() - began) / 1000 }
   },
 
+  /** Answers once the process and its library are there. */
+  ready: () => ({}),
+
   /** Loads what `build` left; memory counts from here. */
   async open() {
     asked()
@@ -83,10 +86,6 @@ const commands = {
   /** Adds rows: the seconds spent in the system's own calls. */
   async insert({ from, count }) {
     return { seconds: await system.insert(from, count) }
-  },
-
-  async stats() {
-    return (await system.stats?.()) ?? {}
   },
 
   async close() {

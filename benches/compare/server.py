@@ -211,6 +211,9 @@ class Server:
     def ask(self):
         self.queries = [self.system.query(row) for row in numbers("queries")[: task["count"]]]
 
+    def ready(self, _):
+        return {}
+
     def build(self, _):
         return {"seconds": self.system.build(numbers("base"))}
 
@@ -252,9 +255,6 @@ class Server:
 
     def insert(self, given):
         return {"seconds": self.system.insert(given["from"], given["count"])}
-
-    def stats(self, _):
-        return {}
 
     def close(self, _):
         self.system.close()

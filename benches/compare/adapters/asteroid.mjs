@@ -52,7 +52,6 @@ export default function create({ place, dim, metric, k, options }) {
       }
       return (performance.now() - began) / 1000
     },
-    stats: () => db.stats(),
     close: () => db.close(),
   }
 }

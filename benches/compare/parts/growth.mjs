@@ -1,7 +1,7 @@
 // What ten times the rows cost: a search at equal recall, and memory per row.
 import { exactTruth } from '../../../tests/js/datasets.mjs'
 import { Child } from '../child.mjs'
-import { clustered } from '../clusters.mjs'
+import { clustered, KIND } from '../clusters.mjs'
 import { built, dataset, taskOf } from '../data.mjs'
 import { alternate, median, medianRatio, quantile, recallAt } from '../rounds.mjs'
 import { smallestEf } from '../systems.mjs'
@@ -27,7 +27,7 @@ export async function growthPart(context) {
     try {
       for (const rows of sizes) {
         say(`${system.name}: ${count(rows)} rows`)
-        const set = dataset('clustered', { rows, make: () => made(rows) })
+        const set = dataset(`clustered-${KIND}`, { rows, make: () => made(rows) })
         const kept = await built(system, set, peers, { threads, say })
         const task = taskOf(system, set, kept.place, threads)
         const tuning = new Child(system, task, peers)

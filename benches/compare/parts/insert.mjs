@@ -50,7 +50,11 @@ async function compare(context, name) {
   const folder = mkdtempSync(join(tmpdir(), 'asteroid-compare-'))
   const entries = systems
     .filter((system) => system.name !== 'asteroid-db inserted')
-    .flatMap((system) => WAYS[system.adapter].map((one) => ({ system, ...one, rates: [], why: system.why })))
+    .flatMap((system) => {
+      // With other codes ours inserts in the same ways: one of them tells what the codes cost.
+      const ways = WAYS[system.adapter].slice(0, system.name === 'asteroid-db rabitq' ? 1 : undefined)
+      return ways.map((one) => ({ system, ...one, rates: [], why: system.why }))
+    })
   try {
     for (const [i, entry] of entries.entries()) {
       if (entry.why) continue

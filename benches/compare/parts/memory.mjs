@@ -167,7 +167,7 @@ async function measured({ peers, rounds }, set, contenders, kind) {
       const entry = { child: new Child(system, task, peers), setting, contender, points: memory[i] }
       entries.push(entry)
       // Its answer says that the process and its library are loaded.
-      await entry.child.ask('stats')
+      await entry.child.ask('ready')
       entry.before = residentOf(entry.child.pid)
       if (kind.limit) {
         // Pages that others brought in would not count.
