@@ -9,17 +9,18 @@ export const KIND = createHash('sha256')
   .digest('hex')
   .slice(0, 6)
 
-const CENTRES = 200
-const RANK = 48
-const DECAY = 0.2
-const NOISE = 0.3
-const [NEAREST, FARTHEST] = [0.5, 1]
+const CENTRES = 100
+const RANK = 24
+const DECAY = 0.3
+const NOISE = 0.2
+const [NEAREST, FARTHEST] = [0.6, 1.2]
 
 /**
- * `{ base, queries }`: a mixture of 200 Gaussians in a space of 48 directions, in which variance falls from one to the
- * next, with a little noise in all of them. Rows lie around their centre at 0.5 to 1 times the centres' own spread,
- * by cluster; clusters are taken with weights of 1 / rank, so that some are crowded, as topics are. Queries are drawn as
- * rows are. A longer base begins with the rows of a shorter one.
+ * `{ base, queries }`: a mixture of 100 Gaussians in a space of 24 directions, in which variance falls from one to the
+ * next, with a little noise in all of them. Rows lie around their centre at 0.6 to 1.2 times the centres' own spread,
+ * by cluster; clusters are taken with weights of 1 / (rank + 10), so that some are crowded, as topics are. Queries are
+ * drawn as rows are. A longer base begins with the rows of a shorter one. Chosen so that the width a search needs, and
+ * how it grows with the rows, are about those of `sift-photos`.
  */
 export function clustered({ rows, dim, count, seed }) {
   const random = seeded(seed)
