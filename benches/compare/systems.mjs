@@ -24,6 +24,8 @@ const SYSTEMS = [
     needs: ['@lancedb/lancedb'],
     ef: true,
     settings: [{ refine: 1 }, { refine: 3 }],
+    // It refuses fewer candidates than it is to measure again.
+    least: ({ refine }) => 10 * refine,
   },
   { name: '@zvec/zvec', adapter: 'zvec', needs: ['@zvec/zvec'], ef: true },
   { name: 'sqlite-vec', adapter: 'sqlite-vec', needs: ['sqlite-vec', 'better-sqlite3'] },
@@ -63,6 +65,7 @@ export function chosenSystems(peers, only, ours) {
       language: 'node',
       options: {},
       settings: [{}],
+      least: () => LEAST_EF,
       ...system,
       // What a kept build must agree with.
       version: needs.length > 0 ? needs.map((name) => peers.found[name]).join(' + ') : ours,

@@ -73,6 +73,10 @@ function panel({ title, series, from, begin = 0, log = false }, x, y, [width, he
   for (const [i, [, line]] of shown.entries()) {
     const { stroke, dash } = style(i)
     const path = line.map(([at, value]) => `${across(at).toFixed(1)},${up(value).toFixed(1)}`)
+    if (path.length === 1) {
+      const [cx, cy] = path[0].split(',')
+      parts.push(`<circle cx="${cx}" cy="${cy}" r="4" fill="${stroke}"/>`)
+    }
     parts.push(
       `<polyline points="${path.join(' ')}" fill="none" stroke="${stroke}" stroke-width="2" stroke-dasharray="${dash}"/>`,
     )

@@ -62,14 +62,14 @@ async function tuned({ peers, threads, say }, system, set) {
     await child.ask('open')
     const { known, found } = contender
     for (const base of system.settings) {
-      let from
+      let from = system.least(base)
       for (const target of TARGETS) {
         const at = (ef) => recallAt(child, set, { ...base, ef }, known)
         const ef = system.ef
           ? await smallestEf(at, target, from)
           : (await recallAt(child, set, base, known)) >= target
         if (!ef) break
-        from = system.ef ? ef : undefined
+        from = ef
         const setting = system.ef ? { ...base, ef } : base
         const rate = known.get(JSON.stringify(setting)).rate
         if (!found.has(target) || found.get(target).rate < rate) found.set(target, { setting, rate })
@@ -172,7 +172,7 @@ async function trace({ say }, set, running, curves) {
   const blocks = Math.ceil(set.count / 200)
   for (const ef of LADDER) {
     const entries = running
-      .filter(({ contender }) => contender.system.ef)
+      .filter(({ contender: { system }, setting }) => system.ef && ef >= system.least(setting))
       .map((entry) => ({ ...entry, setting: { ...entry.setting, ef } }))
     for (const [{ contender }, run] of await alternate(entries, set, blocks)) {
       if (run.failed) continue
