@@ -26,7 +26,7 @@ const valgrind = await installed()
 const rustc = (await run('rustc', ['--version'], quiet)).split(' ')[1]
 // The profile of benches has the names of functions, which callgrind goes by.
 const cargo = ['build', '--quiet', '--locked', '--profile', 'bench', '-p', 'asteroid-tests', '--bin', 'count']
-await run('cargo', [...cargo, '--message-format', 'short'])
+await run('cargo', [...cargo, '--target-dir', join(root, 'target')])
 
 const counted = {}
 let kernels
