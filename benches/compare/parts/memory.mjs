@@ -40,7 +40,7 @@ async function compare(context, set) {
 async function chosen(context, set, contenders, lines) {
   const { systems, peers, threads, say } = context
   const wanted = systems.filter(
-    ({ adapter, options }) => /^asteroid$|^aster$/.test(adapter) && !options.build,
+    ({ adapter, options }) => ['asteroid', 'aster'].includes(adapter) && !options.build,
   )
   let bytes
   for (const system of wanted) {
