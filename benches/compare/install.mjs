@@ -1,68 +1,112 @@
 // Brings the peers into a cache folder and says how to run them there.
+import { createHash } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { cacheDir, npm, run } from '../../scripts/lib/setup.mjs'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const folder = join(cacheDir, 'compare')
-const FILES = ['package.json', 'requirements.txt', 'peers.mjs', 'aster.py']
+/** Programs that import the peers by name, and so must lie where those are. */
+const PROGRAMS = ['peers.mjs', 'aster.py']
+const PYTHON_MODULES = { 'aster-vec': 'astervec', 'faiss-cpu': 'faiss', hnswlib: 'hnswlib' }
 
 /**
- * `{ npm, python, script, versions }`: the program of the npm peers, the interpreter and program of aster-vec, each
- * undefined where it cannot be had.
+ * `{ npm, python, script, folder, versions, found, why }`: the program of the npm peers for bench:bulk, the interpreter
+ * with aster-vec and its program, each undefined where it cannot be had; the folder that npm's peers are imported from,
+ * the versions as one text and by name, and for what cannot be had why.
  */
 export async function installPeers() {
+  // A folder of its own for every set of versions: checkouts that want others do not undo each other's.
+  const hash = createHash('sha256')
+  for (const name of ['package.json', 'package-lock.json', 'requirements.txt'])
+    hash.update(readFileSync(join(here, name)))
+  const folder = join(cacheDir, 'compare', hash.digest('hex').slice(0, 12))
   mkdirSync(folder, { recursive: true })
-  const wanted = ['package.json', 'requirements.txt']
-    .map((name) => readFileSync(join(here, name), 'utf8'))
-    .join('')
-  const mark = join(folder, 'installed')
-  const fresh = existsSync(mark) && readFileSync(mark, 'utf8') === wanted
-  for (const name of FILES) copyFileSync(join(here, name), join(folder, name))
-  const python = join(folder, 'venv', process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python')
+  for (const name of ['package.json', 'package-lock.json', 'requirements.txt', ...PROGRAMS])
+    copyFileSync(join(here, name), join(folder, name))
+  const windows = process.platform === 'win32'
+  const python = join(folder, 'venv', windows ? 'Scripts/python.exe' : 'bin/python')
   const options = { cwd: folder, echo: false }
-  if (!fresh) {
-    const done = await Promise.all([
-      attempt('hnswlib-node and usearch', async () => {
-        await run(npm, ['install', '--no-audit', '--no-fund'], options)
-      }),
-      attempt('aster-vec', async () => {
-        await run('python3', ['-m', 'venv', 'venv'], options)
-        await run(python, ['-m', 'pip', 'install', '--quiet', '-r', 'requirements.txt'], options)
-      }),
+  const requirements = readFileSync(join(here, 'requirements.txt'), 'utf8').trim().split('\n')
+  const why = {}
+  const mark = join(folder, 'installed')
+  if (!existsSync(mark)) {
+    const [node, interpreter] = await Promise.all([
+      // Not `npm ci`: it wants the packages of every other system in the lockfile too.
+      attempt('the peers from npm', folder, () => run(npm, ['install', '--no-audit', '--no-fund'], options)),
+      attempt('the peers from PyPI', folder, () => installPython(python, requirements, options)),
     ])
-    if (done.every(Boolean)) writeFileSync(mark, wanted)
+    if (node) why.npm = node
+    if (interpreter) why.python = interpreter
+    if (!node && !interpreter) writeFileSync(mark, '')
   }
-  const names = ['hnswlib-node', 'usearch'].flatMap((name) => {
+  const found = {}
+  const resolve = createRequire(join(folder, 'package.json'))
+  for (const name of Object.keys(
+    JSON.parse(readFileSync(join(here, 'package.json'), 'utf8')).optionalDependencies,
+  )) {
     const file = join(folder, 'node_modules', name, 'package.json')
-    return existsSync(file) ? [`${name} ${JSON.parse(readFileSync(file, 'utf8')).version}`] : []
-  })
-  const hasPython = await run(python, ['-c', 'import astervec, numpy'], options).then(
-    () => true,
-    () => false,
-  )
-  if (hasPython)
-    names.push(
-      /^aster-vec.*$/m.exec(readFileSync(join(here, 'requirements.txt'), 'utf8'))[0].replace('==', ' '),
-    )
+    try {
+      resolve.resolve(name)
+      found[name] = JSON.parse(readFileSync(file, 'utf8')).version
+    } catch (error) {
+      why[name] = why.npm ?? firstLine(error)
+    }
+  }
+  for (const [name, module] of Object.entries(PYTHON_MODULES)) {
+    try {
+      await run(python, ['-c', `import numpy, ${module}`], options)
+      found[module === 'hnswlib' ? 'hnswlib (Python)' : name] = requirements
+        .find((line) => line.startsWith(`${name}==`))
+        .split('==')[1]
+    } catch (error) {
+      why[module === 'hnswlib' ? 'hnswlib (Python)' : name] = why.python ?? firstLine(error)
+    }
+  }
+  const interpreter = 'aster-vec' in found ? python : undefined
   return {
-    npm: names.some((name) => name.startsWith('hnswlib')) ? join(folder, 'peers.mjs') : undefined,
-    python: hasPython ? python : undefined,
+    npm: 'hnswlib-node' in found ? join(folder, 'peers.mjs') : undefined,
+    python: interpreter,
     script: join(folder, 'aster.py'),
-    versions: names.join(', ') || 'none',
+    interpreter: python,
+    folder,
+    versions:
+      Object.entries(found)
+        .map((pair) => pair.join(' '))
+        .join(', ') || 'none',
+    found,
+    why,
   }
 }
 
-async function attempt(what, install) {
-  console.log(`installing ${what} into ${folder} ...`)
+/** One after the other, so that one that cannot be had leaves the others. */
+async function installPython(python, requirements, options) {
+  await run('python3', ['-m', 'venv', 'venv'], options)
+  const failed = []
+  for (const line of requirements) {
+    try {
+      await run(python, ['-m', 'pip', 'install', '--quiet', '--no-deps', line], options)
+    } catch (error) {
+      failed.push(`${line}: ${(error.output ?? error.message).trim().split('\n').at(-1)}`)
+    }
+  }
+  if (failed.length > 0) throw new Error(failed.join('; '))
+}
+
+async function attempt(what, folder, install) {
+  console.error(`installing ${what} into ${folder} ...`)
   try {
     await install()
-    return true
   } catch (error) {
-    console.log(
-      `${what} cannot be installed, so it is left out: ${error.message}\n${(error.output ?? '').slice(-800)}`,
-    )
-    return false
+    console.error(`${what}: ${error.message}\n${(error.output ?? '').slice(-800)}`)
+    return firstLine(error)
   }
+}
+
+function firstLine(error) {
+  const lines = (error.output ?? '')
+    .split('\n')
+    .filter((line) => line.trim() && !/log of this run/.test(line))
+  return lines.at(-1) ?? error.message.split('\n')[0]
 }
