@@ -575,7 +575,7 @@ fn a_crash_at_any_operation_leaves_nothing_or_everything() {
             } else {
                 assert!(n < finished, "{what}: a finished import is gone");
                 // Empty and usable.
-                index.insert(&7.into(), &[1.0; 6], Some("{\"n\":1}"), Mode::Insert).unwrap();
+                index.insert(&7.into(), &[1.0; SHAPE.dim], Some("{\"n\":1}"), Mode::Insert).unwrap();
             }
             assert_sound(&index, &what);
         }

@@ -160,13 +160,13 @@ impl Index {
         let ef = if coded.is_some() { Index::coded_pool(ef, wanted) } else { ef };
         // Of the rows that may match, this part does.
         let dense = (guessed as f64 / possible as f64).clamp(1e-6, 1.0);
-        let dear = if coded.is_some() { plan::CODED } else { 1.0 };
-        let looks = if sets.unsure.is_empty() { 0.0 } else { dear * plan::CHECK };
+        let prices = if coded.is_some() { plan::BY_CODES } else { plan::BY_VECTORS };
+        let looks = if sets.unsure.is_empty() { 0.0 } else { prices.check };
         let slots = selection.state.slots;
         let (scanned, whole) = if sets.unsure.is_empty() && self.sketches.fit(slots) {
-            (plan::SKETCHED, f64::from(slots) * plan::WHOLE)
+            (prices.sketched, f64::from(slots) * f64::from(self.config.dim) * prices.whole)
         } else {
-            (plan::SCANNED, f64::INFINITY)
+            (prices.scanned, f64::INFINITY)
         };
         let inputs = Inputs {
             rows: rows as f64,
@@ -175,9 +175,9 @@ impl Index {
             ef: ef as f64 / dense,
             links: f64::from(self.config.m_max0),
             per_place: self.calibration.per_place(),
-            scanned: dear * scanned,
-            whole: dear * whole,
-            list: dear * plan::LIST,
+            scanned,
+            whole,
+            prices,
             scan_looks: looks * (wanted as f64 / dense).min(sets.unsure.len() as f64),
             walk_looks: looks * ef as f64 / dense,
         };

@@ -26,25 +26,35 @@ impl Plan {
     }
 }
 
-/// A scanned vector against one met on a walk: read in order and ahead of time, with no list to read or heap to keep.
-pub(crate) const SCANNED: f64 = 0.35;
-/// The same where rows have sketches.
-pub(crate) const SKETCHED: f64 = 0.05;
-/// The same where all rows of a block are, wanted or not.
-pub(crate) const WHOLE: f64 = 0.014;
-/// Vectors that could be measured in the time it takes to read and match one payload.
-pub(crate) const CHECK: f64 = 40.0;
-/// Where walks measure codes, all that is not a row measured on a walk costs so many times as much in its unit.
-pub(crate) const CODED: f64 = 2.5;
-/// A list read for a bridge.
-pub(crate) const LIST: f64 = 2.0;
-/// A walk that keeps to the matches, and one that drops others, against one without a filter.
-const BRIDGING: f64 = 2.0;
+/// What things cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prices {
+    /// A scanned vector: read in order and ahead of time, with no list to read or heap to keep.
+    pub(crate) scanned: f64,
+    /// The same where rows have sketches.
+    pub(crate) sketched: f64,
+    /// A number of a sketch where all rows of a block are measured, wanted or not.
+    pub(crate) whole: f64,
+    /// Reading and matching one payload.
+    pub(crate) check: f64,
+    /// A list read for a bridge.
+    pub(crate) list: f64,
+    /// A walk that keeps to the matches, against one without a filter.
+    bridging: f64,
+}
+
+/// Where walks measure vectors.
+pub(crate) const BY_VECTORS: Prices =
+    Prices { scanned: 0.35, sketched: 0.05, whole: 0.014 / 128.0, check: 40.0, list: 2.0, bridging: 2.0 };
+/// Where they measure codes: the unit is a third as large, and what scans read is farther from memory.
+pub(crate) const BY_CODES: Prices =
+    Prices { scanned: 1.2, sketched: 0.45, whole: 0.04 / 128.0, check: 100.0, list: 6.0, bridging: 3.0 };
+/// A walk that drops what does not match, against one without a filter.
 const SWEEPING: f64 = 0.9;
 /// Below this part of all rows, bridges no longer hold the matches together.
 const BRIDGED: f64 = 0.005;
 /// Above this part of all rows a sweep finds what it should; below, rows near the query may all be others.
-const SWEPT: f64 = 0.4;
+const SWEPT: f64 = 0.3;
 /// Below this share of what is usual, the rows around the query say that the matches are away from it.
 const AWAY: f64 = 0.5;
 /// Where they are, the nearest lie in several directions: so many times the pool finds them.
@@ -70,8 +80,7 @@ pub(crate) struct Inputs {
     pub(crate) scanned: f64,
     /// What measuring all rows at once costs, wanted or not; infinite where that cannot be.
     pub(crate) whole: f64,
-    /// What reading a list costs.
-    pub(crate) list: f64,
+    pub(crate) prices: Prices,
     /// What reading payloads costs a scan, and a walk.
     pub(crate) scan_looks: f64,
     pub(crate) walk_looks: f64,
@@ -97,7 +106,8 @@ pub(crate) fn choose(inputs: &Inputs) -> (Plan, [f64; 3]) {
     // Expanded nodes, and the bridges of each: as many as it takes to gather a list of matches.
     let bridges = (1.0 / part).min(links) * (1.0 - part);
     let away = if inputs.is_away() { AWAY_COST } else { 1.0 };
-    let bridge = away * (walk * BRIDGING + ef * 1.5 * bridges * inputs.list) + inputs.walk_looks;
+    let bridge =
+        away * (walk * inputs.prices.bridging + ef * 1.5 * bridges * inputs.prices.list) + inputs.walk_looks;
     let sweep = walk * SWEEPING / inputs.around.clamp(1e-6, 1.0) + inputs.walk_looks;
     let mut best = (Plan::Scan, scan);
     if part >= BRIDGED && bridge < best.1 {
@@ -146,9 +156,9 @@ mod tests {
             ef,
             links: 32.0,
             per_place: 12.0,
-            scanned: SCANNED,
+            scanned: BY_VECTORS.scanned,
             whole: f64::INFINITY,
-            list: LIST,
+            prices: BY_VECTORS,
             scan_looks: 0.0,
             walk_looks: 0.0,
         }
@@ -177,10 +187,14 @@ mod tests {
         assert!(away(5e5).is_away() && !inputs(1e6, 5e5, 64.0).is_away());
         assert_eq!(choose(&away(9e5)).0, Plan::Bridge);
         assert_eq!(choose(&away(1e4)).0, Plan::Scan);
-        let sketched = Inputs { scanned: SKETCHED, ..away(5e4) };
+        let sketched = Inputs { scanned: BY_VECTORS.sketched, ..away(5e4) };
         assert_eq!(choose(&sketched).0, Plan::Scan);
-        let whole =
-            Inputs { around: 0.01, scanned: SKETCHED, whole: 2e5 * WHOLE, ..inputs(2e5, 1.8e5, 64.0) };
+        let whole = Inputs {
+            around: 0.01,
+            scanned: BY_VECTORS.sketched,
+            whole: 2e5 * 128.0 * BY_VECTORS.whole,
+            ..inputs(2e5, 1.8e5, 64.0)
+        };
         assert_eq!(choose(&whole).0, Plan::Scan);
         assert_eq!(choose(&Inputs { around: 0.9, ..whole }).0, Plan::Sweep);
     }
