@@ -27,7 +27,6 @@ pub(crate) fn mode(upsert: bool) -> Mode {
 impl Engine {
     /// Opens or creates a database in the files that the host holds open.
     pub fn open(args: JsValue) -> std::result::Result<Engine, JsValue> {
-        host::watch_panics();
         let args: OpenArgs = serde_wasm_bindgen::from_value(args)?;
         let index = args.open().map_err(|error| to_js(&error))?;
         Ok(Engine { index: Rc::new(index) })

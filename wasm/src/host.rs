@@ -24,8 +24,6 @@ extern "C" {
     fn cancelled() -> bool;
     /// Tells the caller of the running call how far it is.
     fn progress(done: f64, total: f64, step: u32);
-    /// Keeps what a panic said: the trap that follows says nothing.
-    fn panicked(message: &str);
 }
 
 /// Runs `work` under a [`Control`] that asks and tells the caller of the running call.
@@ -41,9 +39,4 @@ pub(crate) fn report(done: u64, total: u64, step: u32) {
 /// Whether the caller of the running call gave it up.
 pub(crate) fn given_up() -> bool {
     cancelled()
-}
-
-/// Has panics tell JavaScript what they said.
-pub(crate) fn watch_panics() {
-    std::panic::set_hook(Box::new(|info| panicked(&info.to_string())));
 }

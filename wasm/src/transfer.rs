@@ -56,7 +56,6 @@ impl Importer {
     /// For the arguments of `open`.
     #[wasm_bindgen(constructor)]
     pub fn new(args: JsValue) -> std::result::Result<Importer, JsValue> {
-        host::watch_panics();
         let args: OpenArgs = serde_wasm_bindgen::from_value(args)?;
         args.import().map(Importer).map_err(|error| to_js(&error))
     }

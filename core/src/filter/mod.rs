@@ -57,6 +57,7 @@
 
 mod compare;
 mod eval;
+mod linear;
 mod names;
 mod number;
 mod parse;

@@ -8,7 +8,6 @@ const LOOK_MS = 100
 let files = []
 let running
 let beat = 0
-let panic = ''
 
 /** Puts the files of a database in place: manifest, mark of creation, journal, vectors, graph. */
 export function useFiles(list) {
@@ -23,15 +22,6 @@ export function run(call, work) {
   } finally {
     running = undefined
   }
-}
-
-/** What the last panic said. */
-export function lastPanic() {
-  return panic
-}
-
-export function panicked(message) {
-  panic = message
 }
 
 export function now() {

@@ -3,7 +3,7 @@ import init, { Engine, Importer } from 'asteroid-engine'
 import { turn } from '../page/host.mjs'
 import { carried } from './binary.mjs'
 import { Failure } from './failures.mjs'
-import { lastPanic, run, useFiles } from './host.mjs'
+import { run, useFiles } from './host.mjs'
 import * as mirror from './mirror.mjs'
 import * as opfs from './opfs.mjs'
 
@@ -119,11 +119,8 @@ export class Owner {
       return run(call, work)
     } catch (error) {
       if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) {
-        this.#dead = `a bug in asteroid-db stopped an earlier call (${lastPanic() || error.message})`
-        throw new Failure(
-          'INTERNAL',
-          `a bug in asteroid-db stopped this call: ${lastPanic() || error.message}`,
-        )
+        this.#dead = `a bug in asteroid-db stopped an earlier call (${error.message})`
+        throw new Failure('INTERNAL', `a bug in asteroid-db stopped this call: ${error.message}`)
       }
       throw error
     }
