@@ -34,7 +34,7 @@ small=()
 be_small() {
   # Nightly options, which this variable allows in a stable compiler.
   export RUSTC_BOOTSTRAP=1
-  flags+=" -Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=shallow"
+  flags+=" -Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none"
 }
 
 # Cargo's default target folder is shared: builds for another target lie in a folder of their own in it.

@@ -1,6 +1,7 @@
 //! What the worker's JavaScript provides: files, the time, and an ear for the call that is running.
 
 use asteroid_core::Control;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(raw_module = "asteroid-host")]
@@ -24,6 +25,8 @@ extern "C" {
     fn cancelled() -> bool;
     /// Tells the caller of the running call how far it is.
     fn progress(done: f64, total: f64, step: u32);
+    /// Loads what of the engine is seldom used, and returns when it is there.
+    fn rest();
 }
 
 /// Runs `work` under a [`Control`] that asks and tells the caller of the running call.
@@ -39,4 +42,14 @@ pub(crate) fn report(done: u64, total: u64, step: u32) {
 /// Whether the caller of the running call gave it up.
 pub(crate) fn given_up() -> bool {
     cancelled()
+}
+
+/// Has what of the engine is seldom used be there. Called by what `scripts/lib/split-wasm.mjs` puts in its place.
+#[wasm_bindgen]
+pub fn need() {
+    static HERE: AtomicBool = AtomicBool::new(false);
+    if !HERE.load(Ordering::Relaxed) {
+        rest();
+        HERE.store(true, Ordering::Relaxed);
+    }
 }

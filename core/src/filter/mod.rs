@@ -57,6 +57,7 @@
 
 mod compare;
 mod eval;
+mod fold;
 mod linear;
 mod names;
 mod number;

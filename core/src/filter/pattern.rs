@@ -4,6 +4,7 @@
 //! room in a browser's download. What a linear engine cannot do, or what JavaScript and a MongoDB server read
 //! differently, is refused by name.
 
+use super::fold::fold;
 use super::linear::{self, Matcher};
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, HirKind, Look, Repetition};
 
@@ -100,7 +101,7 @@ impl Flags {
         for letter in options.chars() {
             // "u" asks for what is always so: matching by code point.
             if letter != 'u' && !flags.set(letter, true) {
-                return Err(format!("option {letter:?} is not known: use letters of \"imsx\""));
+                return Err(format!("option '{letter}' is not known: use letters of \"imsx\""));
             }
         }
         Ok(flags)
@@ -249,19 +250,19 @@ impl<'a> Parser<'a> {
     }
 
     fn set(&mut self, set: ClassUnicode, negated: bool) -> Result<(), String> {
-        let set = self.folded(set, negated)?;
+        let set = self.folded(set, negated);
         self.push(Hir::class(Class::Unicode(set)), 1)
     }
 
     /// Letters take in their other cases before the set is negated.
-    fn folded(&self, mut set: ClassUnicode, negated: bool) -> Result<ClassUnicode, String> {
+    fn folded(&self, mut set: ClassUnicode, negated: bool) -> ClassUnicode {
         if self.flags.i {
-            set.try_case_fold_simple().map_err(|error| error.to_string())?;
+            fold(&mut set);
         }
         if negated {
             set.negate();
         }
-        Ok(set)
+        set
     }
 
     fn quantifier(
@@ -317,7 +318,7 @@ impl<'a> Parser<'a> {
         if self.eat("<") || self.eat("P<") {
             let (name, rest) = self.rest.split_once('>').ok_or("a group name is not closed")?;
             if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$') {
-                return Err(format!("{name:?} is not a group name"));
+                return Err(format!("\"{name}\" is not a group name"));
             }
             self.rest = rest;
             self.enter(self.flags);
@@ -441,7 +442,7 @@ impl<'a> Parser<'a> {
             let low = self.class_atom()?;
             let ranged = self.rest.starts_with('-') && !self.rest.starts_with("-]");
             match low {
-                Atom::Set(members, left_out) => set.union(&self.folded(ranges(members), left_out)?),
+                Atom::Set(members, left_out) => set.union(&self.folded(ranges(members), left_out)),
                 Atom::Char(low) if ranged => {
                     self.eat("-");
                     match self.class_atom()? {
@@ -451,7 +452,7 @@ impl<'a> Parser<'a> {
                         }
                         Atom::Set(members, left_out) => {
                             set.union(&ranges(&[(low, low), ('-', '-')]));
-                            set.union(&self.folded(ranges(members), left_out)?);
+                            set.union(&self.folded(ranges(members), left_out));
                         }
                     }
                 }

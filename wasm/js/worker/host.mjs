@@ -1,5 +1,7 @@
 // What the engine's WebAssembly imports: files, the time, and an ear for the call that is running.
 
+export { rest } from './rest.mjs'
+
 /** Silence after which a running call shows that the worker is alive; time between two reports; between two looks. */
 const BEAT_MS = 1_000
 const REPORT_MS = 50
