@@ -131,7 +131,7 @@ function withShortImports(...texts) {
   const long = /__wb(?:g|indgen)_\w+_[0-9a-f]{16}/g
   const names = new Map()
   for (const [name] of texts[1].matchAll(long)) {
-    if (!names.has(name)) names.set(name, `$${names.size.toString(36)}`)
+    if (!names.has(name)) names.set(name, `_${names.size.toString(36)}`)
   }
   return texts.map((text) => text.replace(long, (name) => names.get(name) ?? name))
 }
