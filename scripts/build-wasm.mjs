@@ -88,7 +88,8 @@ const SELDOM = [
   /redb::.*relocate/,
   // What redb does after a crash, where nothing says where its free pages are.
   /Database>::(rebuild_allocator_state|verify_primary_checksums)/,
-  /sync_persistent_savepoints/,
+  // Savepoints, of which there are none.
+  /Btree.*SerializedSavepoint/,
   // Read-only stores write to memory.
   /cow::CowBytes/,
   // Numbers with fractions in messages.

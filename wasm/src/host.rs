@@ -46,6 +46,7 @@ pub(crate) fn given_up() -> bool {
 
 /// Has what of the engine is seldom used be there. Called by what `scripts/lib/split-wasm.mjs` puts in its place.
 #[wasm_bindgen]
+#[expect(unreachable_pub, reason = "JavaScript reaches it")]
 pub fn need() {
     static HERE: AtomicBool = AtomicBool::new(false);
     if !HERE.load(Ordering::Relaxed) {
