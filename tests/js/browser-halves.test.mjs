@@ -55,12 +55,14 @@ for (const storage of ['opfs', 'indexeddb', 'memory']) {
   })
 }
 
-/** Makes a database, does `work` to it, and answers what that came to. */
+/** Makes a database, does `work` to it twice, and answers what that came to. */
 async function doing([name, options, work]) {
   const db = await globalThis.asteroid.open(name, { dim: 2, metric: 'l2', ...options })
   for (let i = 0; i < 20; i++) await db.upsert(i, [i, 1], { name: i % 2 ? 'Stra\u00dfe' : 'WEG' })
   try {
-    return await new Function('db', `return (async () => { ${work} })()`)(db)
+    const run = new Function('db', `return (async () => { ${work} })()`)
+    await run(db)
+    return await run(db)
   } catch (error) {
     return `${error.code} ${error.message}`
   } finally {
@@ -71,7 +73,6 @@ async function doing([name, options, work]) {
 
 for (const [what, work, wanted] of [
   ['check', 'return (await db.check()).problems.length', 0],
-  ['repair', 'return (await db.repair()).problems.length', 0],
   ['compact', 'await db.compact(); return 1', 1],
   ['patterns', "return db.count({ name: { $regex: '^stra\u1e9ee$', $options: 'i' } })", 10],
   ['a pattern in a search', 'return (await db.search([3, 1], { k: 3, filter: { name: /^W/ } })).length', 3],
@@ -80,14 +81,7 @@ for (const [what, work, wanted] of [
   test(`${what} loads the other half, once`, async () => {
     const page = await world.page()
     const before = rests()
-    assert.equal(
-      await page.evaluate(doing, [
-        `seldom ${what}`,
-        { storage: 'opfs' },
-        `${work.replace('return', 'globalThis.first =')}; ${work}`,
-      ]),
-      wanted,
-    )
+    assert.equal(await page.evaluate(doing, [`seldom ${what}`, { storage: 'opfs' }, work]), wanted)
     assert.equal(rests(), before + 1)
     await page.close()
   })

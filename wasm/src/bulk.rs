@@ -1,6 +1,7 @@
 //! The bulk build, its steps and their times.
 
-use crate::convert::{plain, set};
+use crate::convert::plain;
+use crate::fields::set;
 use crate::engine::Engine;
 use crate::host;
 use crate::reply::{Reply, done, to_js};

@@ -1,6 +1,7 @@
 //! Inserts of many rows, in steps.
 
-use crate::convert::{id_out, plain, set};
+use crate::convert::{id_out, plain};
+use crate::fields::set;
 use crate::engine::{Engine, mode};
 use crate::host;
 use crate::reply::{Reply, done, to_js};
