@@ -72,28 +72,29 @@ async function compile(folder, profile, options = []) {
 /** The functions with which begins what few calls need. */
 const SELDOM = [
   // Bulk builds.
-  /asteroid_core::rnn::/,
+  /^<?asteroid_core::rnn::/,
   /Index>::bulk_build/,
   /^engine_bulkBuild$/,
   // Patterns.
   /filter::parse::Parser>::regex$/,
-  /filter::(pattern|linear|fold)::/,
-  /regex_(automata|syntax)::/,
-  // Checks, repairs, compaction, exports, imports.
+  /^<?asteroid_core::filter::(pattern|linear|fold)::/,
+  /^<?regex_(automata|syntax)::/,
+  // Checks, repairs, compaction, exports, imports, patches of payloads.
   /Index>::(check|repair)$/,
-  /^engine_(check|repair|compact|export)$/,
+  /^engine_(check|repair|compact|export|mergePayload)$/,
+  /Index>::each_entry/,
   /^(importer|exporter)_/,
-  /asteroid_core::export::/,
+  /^<?asteroid_core::export::/,
   /RedbKv as .*>::compact$/,
-  /redb::.*relocate/,
+  /^<?redb::[^ ]*relocate/,
   // What redb does after a crash, where nothing says where its free pages are.
   /Database>::(rebuild_allocator_state|verify_primary_checksums)/,
   // Savepoints, of which there are none.
   /Btree.*SerializedSavepoint/,
   // Read-only stores write to memory.
-  /cow::CowBytes/,
+  /cow::CowBytes as .*(write_at|set_len)$/,
   // Numbers with fractions in messages.
-  /flt2dec|core::fmt::float/,
+  /^core::(num::flt2dec|fmt::float)/,
 ]
 const FEATURES = [
   'simd',
@@ -114,7 +115,7 @@ async function buildEngine() {
   // Of LLVM's output, the first level comes out smaller in Brotli than any higher one.
   await optimize('-O1', '-g', '-S', at('engine_bg.wasm'), '-o', at('engine.wat'))
   const glue = readFileSync(at('engine.js'), 'utf8')
-  const [text, script] = withShortImports(readFileSync(at('engine.wat'), 'utf8'), glue)
+  const [text, script] = withShortNames(readFileSync(at('engine.wat'), 'utf8'), glue)
   const build = createHash('sha256').update(text).digest('hex').slice(0, 4)
   const halves = splitWasm(text, { patterns: SELDOM, need: 'need', build })
   writeFileSync(at('engine.js'), script)
@@ -127,14 +128,25 @@ async function buildEngine() {
   }
 }
 
-/** The engine and its glue with short names for what the one imports from the other. */
-function withShortImports(...texts) {
+/** The engine and its glue with short names for what each imports from the other. */
+function withShortNames(...texts) {
   const long = /__wb(?:g|indgen)_\w+_[0-9a-f]{16}/g
   const names = new Map()
   for (const [name] of texts[1].matchAll(long)) {
     if (!names.has(name)) names.set(name, `_${names.size.toString(36)}`)
   }
-  return texts.map((text) => text.replace(long, (name) => names.get(name) ?? name))
+  const [text, glue] = texts.map((text) => text.replace(long, (name) => names.get(name) ?? name))
+  const short = (name) => {
+    if (!names.has(name)) names.set(name, `_${names.size.toString(36)}`)
+    return names.get(name)
+  }
+  const exported = /\(export "(?!need")(\w+)" \(func /g
+  return [
+    text.replace(exported, (_, name) => `(export "${short(name)}" (func `),
+    glue.replace(/\bwasm\.(\w+)/g, (all, name) =>
+      text.includes(`(export "${name}" (func `) ? `wasm.${short(name)}` : all,
+    ),
+  ]
 }
 
 /** The page's module stands on the Node package's facade, with the browser in the place of the system. */

@@ -11,6 +11,12 @@ const PARAM = new RegExp(String.raw`\(param (${NAME}) (\w+)\)`, 'g')
 /** What stands where a compiler's hash of a crate is of no interest. */
 const HASH = /\[[0-9a-f]{16}\]/g
 
+/** Lines of a function with which something may begin: compilers merge short ones that are alike, under either name. */
+const LEAST = 60
+
+/** Lines of a function that the second half has a copy of, which costs the first less than to export it. */
+const COPIED = 100
+
 const nameIn = (line) => new RegExp(NAME).exec(line)[0]
 
 function parse(text) {
@@ -53,7 +59,7 @@ function reached(funcs, roots, seldom) {
 /**
  * `{ first, rest }` of `text`. `patterns` say which functions begin what is seldom called, by their names without hashes
  * of crates; each must find one. The export `need` is called where the second half must be there. It imports from module
- * "first"; their names in there begin with `build`, so that halves of two builds do not fit together.
+ * "first", where the first of the names is `build`, so that halves of two builds do not fit together.
  */
 export function splitWasm(text, { patterns, need, build }) {
   const { funcs, ...parts } = parse(text)
@@ -62,7 +68,9 @@ export function splitWasm(text, { patterns, need, build }) {
   for (const pattern of patterns) {
     if (!names.some((name) => pattern.test(plain(name)))) throw new Error(`no function is ${pattern}`)
   }
-  const seldomNames = new Set(names.filter((name) => patterns.some((pattern) => pattern.test(plain(name)))))
+  const begins = (name) =>
+    funcs.get(name).body.length >= LEAST && patterns.some((pattern) => pattern.test(plain(name)))
+  const seldomNames = new Set(names.filter(begins))
   const seldom = (name) => seldomNames.has(name)
 
   const exported = (line) => new RegExp(String.raw`\(func (${NAME})\)`).exec(line)?.[1]
@@ -80,7 +88,7 @@ export function splitWasm(text, { patterns, need, build }) {
     for (const call of funcs.get(name).calls) if (funcs.has(call) && !first.has(call)) doors.add(call)
   }
   // What only dead code calls is in neither.
-  const second = reached(funcs, doors, (name) => first.has(name))
+  const second = reached(funcs, doors, (name) => first.has(name) && funcs.get(name).body.length > COPIED)
   const back = new Set()
   for (const name of second) for (const call of funcs.get(name).calls) if (!second.has(call)) back.add(call)
 
@@ -112,7 +120,7 @@ export function splitWasm(text, { patterns, need, build }) {
     name: nameIn(line),
     kind,
     declared,
-    key: `${build}${at.toString(36)}`,
+    key: at === 0 ? build : at.toString(36),
   }))
 
   const module = (...lines) => `(module\n${lines.flat().join('\n')}\n)\n`

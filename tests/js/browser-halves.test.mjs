@@ -22,7 +22,6 @@ async function usual([name, storage]) {
   await db.upsert(5, vector(7), { row: 5 })
   await db.update(6, vector(8))
   await db.setPayload(6, { row: -6.25 })
-  await db.mergePayload(6, { more: 1e-7 })
   for (let row = 0; row < 900; row += 3) await db.delete(row)
   await db.deleteMany([1, 2, 4])
   await db.deleteWhere({ row: { $gte: 2900 } })
@@ -73,6 +72,8 @@ async function doing([name, options, work]) {
 
 for (const [what, work, wanted] of [
   ['check', 'return (await db.check()).problems.length', 0],
+  ['repair', 'return (await db.check({ repair: true })).problems.length', 0],
+  ['a patch of a payload', 'await db.mergePayload(6, { more: 1e-7 }); return 1', 1],
   ['compact', 'await db.compact(); return 1', 1],
   ['patterns', "return db.count({ name: { $regex: '^stra\u1e9ee$', $options: 'i' } })", 10],
   ['a pattern in a search', 'return (await db.search([3, 1], { k: 3, filter: { name: /^W/ } })).length', 3],

@@ -173,7 +173,7 @@ function check(call) {
 }
 
 /** The calls of the engine that need the rest of it. */
-const SELDOM = new Set(['check', 'compact', 'repair'])
+const SELDOM = new Set(['check', 'compact', 'mergePayload', 'repair'])
 
 /** Whether a filter in there may have a pattern. */
 const patterned = (args) =>
