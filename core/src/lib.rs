@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod checksum;
+mod codes;
 mod error;
 mod export;
 pub mod filter;
@@ -34,6 +35,6 @@ pub use index::{
 pub use metric::Metric;
 pub use options::{
     Config, Durability, FORMAT_VERSION, LinkPolicy, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES,
-    Manifest, OpenRequest, Options, StoreKind, VectorStorage,
+    Manifest, OpenRequest, Options, Quantization, StoreKind, VectorStorage,
 };
 pub use pool::{Control, Pool, Serial};

@@ -32,6 +32,30 @@ pub enum Durability {
     Sync,
 }
 
+/// What walks measure rows by. Answers are always by the vectors themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quantization {
+    /// A byte per number and 16 per row, in memory as far as the budget goes: from a seeded rotation and a scale for each
+    /// row. For vectors of 8 numbers and more.
+    #[default]
+    Sq8,
+    /// The vectors themselves.
+    None,
+}
+
+impl Quantization {
+    /// Every kind.
+    pub const ALL: [Quantization; 2] = [Quantization::Sq8, Quantization::None];
+
+    /// The option value that names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Quantization::Sq8 => "sq8",
+            Quantization::None => "none",
+        }
+    }
+}
+
 /// What a database is: decided when it is created, stored in its manifest, the same for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -94,6 +118,8 @@ pub struct Options {
     pub paged_max_cached_pages: Option<u32>,
     /// When a write counts as done.
     pub durability: Durability,
+    /// What walks measure rows by.
+    pub quantization: Quantization,
     /// Refuse writes.
     pub read_only: bool,
     /// Open although what follows from rows alone cannot be read: for [`crate::Index::repair`], which is to be called
@@ -113,6 +139,7 @@ impl Default for Options {
             cache_bytes: 256 << 20,
             paged_max_cached_pages: None,
             durability: Durability::Buffered,
+            quantization: Quantization::Sq8,
             read_only: false,
             repair: false,
             link_policy: None,

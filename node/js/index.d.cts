@@ -155,8 +155,12 @@ export interface OpenOptions {
    * opening. Default: `'eager'` on redb, which folds on writing anyway, `'adaptive'` on RocksDB.
    */
   linkPolicy?: 'eager' | 'lazy' | 'adaptive' | undefined
-  /** `'none'` only, for now. */
-  quantization?: 'none' | undefined
+  /**
+   * What searches and inserts walk the graph by. `'sq8'` (default): codes in memory of a byte per number and 16 bytes per
+   * row, as many as `cacheBytes` allows, so that a vector itself is read for an answer only. `'none'`: the vectors. Answers
+   * are always by the vectors. Vectors of less than 8 numbers have no codes. May differ from opening to opening.
+   */
+  quantization?: 'sq8' | 'none' | undefined
   /** Refuse writes. Needs a database that exists and that nobody has open for writing. Default false. */
   readOnly?: boolean | undefined
   /** Open although links above the lowest layer cannot be read, for `check({ repair: true })`. Default false. */
@@ -444,6 +448,8 @@ export interface Stats {
   adjacencyBytes: number
   /** Memory of cached vector pages and of the sketches that filtered searches scan. */
   vectorBytes: number
+  /** Memory of the codes that walks measure: see `quantization`. */
+  codeBytes: number
   /** Memory of the store's own cache. */
   kvBytes: number
   /** Memory of the graph's upper layers. */

@@ -488,6 +488,7 @@ fn stats_out(env: &Env, stats: Stats) -> napi::Result<Raw> {
         ("cacheBytes", stats.cache_bytes),
         ("adjacencyBytes", stats.adjacency_bytes),
         ("vectorBytes", stats.vector_bytes),
+        ("codeBytes", stats.code_bytes),
         ("kvBytes", stats.kv_bytes),
         ("upperBytes", stats.upper_bytes),
         ("tableBytes", stats.table_bytes),

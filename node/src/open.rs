@@ -8,7 +8,8 @@ use crate::signal::{AbortFlag, ReportArgs, Watch};
 use crate::transfer::Feed;
 use asteroid_core::filter::terms::PathRules;
 use asteroid_core::{
-    Durability, Error, LinkPolicy, Metric, OpenRequest, Options, Result, StoreKind, VectorStorage,
+    Durability, Error, LinkPolicy, Metric, OpenRequest, Options, Quantization, Result, StoreKind,
+    VectorStorage,
 };
 use asteroid_native_storage::{Place, import, open as open_on_disk, open_memory};
 use napi::Env;
@@ -49,6 +50,8 @@ pub(crate) struct OpenArgs {
     pub storage: Option<String>,
     /// See the facade.
     pub link_policy: Option<String>,
+    /// See the facade.
+    pub quantization: Option<String>,
     /// See the facade.
     pub read_only: Option<bool>,
     /// Opens what a repair can mend.
@@ -113,6 +116,13 @@ impl OpenArgs {
                     .ok_or_else(|| unknown("linkPolicy", name))?,
             ),
         };
+        let quantization = match self.quantization.as_deref() {
+            None => defaults.quantization,
+            Some(name) => Quantization::ALL
+                .into_iter()
+                .find(|kind| kind.name() == name)
+                .ok_or_else(|| unknown("quantization", name))?,
+        };
         Ok(OpenRequest {
             dim: self.dim,
             metric,
@@ -128,6 +138,7 @@ impl OpenArgs {
                 cache_bytes: self.cache_bytes.map_or(defaults.cache_bytes, |bytes| bytes as u64),
                 paged_max_cached_pages: self.paged_max_cached_pages,
                 durability,
+                quantization,
                 repair: self.repair.unwrap_or(false),
                 read_only: self.read_only.unwrap_or(false),
                 link_policy,

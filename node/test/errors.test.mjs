@@ -279,7 +279,7 @@ test('rows that are there, and rows that are not', async (t) => {
 })
 
 test('what comes later says so', async () => {
-  await rejects('UNSUPPORTED', () => open(':memory:', { dim: 4, quantization: 'sq8' }), /sq8/)
+  await rejects('UNSUPPORTED', () => open(':memory:', { dim: 4, quantization: 'rabitq' }), /rabitq/)
 })
 
 test('options of open', async () => {
@@ -316,6 +316,7 @@ test('options of open', async () => {
     [{ dim: 4, threads: 0 }, /threads/],
     [{ dim: 4, threads: 1e6 }, /threads/],
     [{ dim: 4, quantization: 8 }, /quantization/],
+    [{ dim: 4, quantization: 'pq' }, /'sq8', 'none'/],
     [{ dim: 4, vectorFilePath: 5 }, /vectorFilePath/],
     [{ dim: 4, efConstuction: 50 }, /did you mean 'efConstruction'/],
     [{ dim: 4, ef_construction: 50 }, /did you mean 'efConstruction'/],

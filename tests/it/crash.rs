@@ -28,7 +28,7 @@ enum Step {
 }
 
 /// More lists than half of those that fit into the least cache, so that checkpoints come within calls.
-const SHAPE: Shape = Shape { dim: 6, metric: Metric::L2, rows: 1000, most: 450, wrong: 5 };
+const SHAPE: Shape = Shape { dim: 8, metric: Metric::L2, rows: 1000, most: 450, wrong: 5 };
 
 fn steps(seed: u64, count: usize, shape: &Shape) -> Vec<Step> {
     let mut rng = Rng::new(seed);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::Dot];
-const SHAPE: Shape = Shape { dim: 6, metric: Metric::L2, rows: 500, most: 300, wrong: 5 };
+const SHAPE: Shape = Shape { dim: 8, metric: Metric::L2, rows: 500, most: 300, wrong: 5 };
 
 fn at(dir: &Path, name: &str) -> Place {
     Place { dir: dir.join(name), vector_file: None }

@@ -11,7 +11,7 @@ use asteroid_tests::rng::{Rng, seed};
 use asteroid_tests::workload::{self, Shape};
 use std::fs;
 
-const SHAPE: Shape = Shape { dim: 6, metric: Metric::L2, rows: 20_000, most: 20, wrong: 0 };
+const SHAPE: Shape = Shape { dim: 8, metric: Metric::L2, rows: 20_000, most: 20, wrong: 0 };
 
 /// Rows that fill a disk soon: their payloads do not compress.
 fn heavy(rng: &mut Rng) -> Write {

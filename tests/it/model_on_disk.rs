@@ -53,7 +53,7 @@ impl Deref for Opened {
 /// Few links but a large cap: dirty lists are counted in room for caps, so that checkpoints come often, in the middle
 /// of large calls as well.
 pub(crate) fn config(metric: Metric, vector_storage: VectorStorage) -> Config {
-    Config { m: 4, m_max: 4, m_max0: 512, ef_construction: 16, vector_storage, ..Config::new(6, metric) }
+    Config { m: 4, m_max: 4, m_max0: 512, ef_construction: 16, vector_storage, ..Config::new(8, metric) }
 }
 
 /// Opens the database of this configuration in a directory.

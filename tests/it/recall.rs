@@ -65,7 +65,10 @@ fn hold(name: &str, data: &DataSet, metric: Metric, storage: VectorStorage, buil
         );
         assert!(shown[1] >= FLOOR, "{name} {} {storage:?}: recall {:?}", metric.name(), shown);
         let stats = database.index.stats().unwrap();
-        assert!(stats.adjacency_bytes + stats.vector_bytes < cache_bytes + (8 << 20), "{stats:?}");
+        assert!(
+            stats.adjacency_bytes + stats.vector_bytes + stats.code_bytes < cache_bytes + (8 << 20),
+            "{stats:?}"
+        );
         if cache_bytes == DEFAULT {
             assert_sound(&database.index, name);
         }

@@ -2,8 +2,8 @@
 
 use asteroid_core::filter::Filter;
 use asteroid_core::{
-    Code, Config, Control, Id, Index, Metric, Mode, OpenRequest, Options, Result, Row, Rows, SearchParams,
-    Serial, Snapshot, StoreKind, VectorStorage,
+    Code, Config, Control, Id, Index, Metric, Mode, OpenRequest, Options, Quantization, Result, Row, Rows,
+    SearchParams, Serial, Snapshot, StoreKind, VectorStorage,
 };
 use asteroid_native_storage::{Database, Place, open, open_memory};
 use asteroid_tests::exact;
@@ -468,6 +468,36 @@ fn one_dimension_and_sorted_rows_are_searched_well() {
     }
 }
 
+#[test]
+fn rows_that_codes_cannot_tell_apart_are_found_by_their_vectors() {
+    const DIM: usize = 32;
+    for metric in METRICS {
+        for (spread, shift) in [(1e-4, 0.0), (1e-2, 0.0), (0.3, 100.0)] {
+            let mut rng = Rng::new(11);
+            let mut around = |center: &[f32]| -> Vec<f32> {
+                center.iter().zip(random(&mut rng, DIM)).map(|(x, n)| x + spread * n).collect()
+            };
+            let mut centers = Rng::new(12);
+            let centers: Vec<Vec<f32>> =
+                (0..60).map(|_| random(&mut centers, DIM).into_iter().map(|x| x + shift).collect()).collect();
+            let rows: Vec<f32> = (0..3000).flat_map(|i| around(&centers[i % 60])).collect();
+            let queries: Vec<f32> = (0..120).flat_map(|i| around(&centers[i % 60])).collect();
+            let recall = |quantization| {
+                let options = Options { quantization, ..Options::default() };
+                let mut both = Both::in_memory(&OpenRequest { options, ..request(DIM, metric) });
+                both.insert(0, &rows);
+                let what = format!("{} {quantization:?}, spread {spread}, shift {shift}", metric.name());
+                assert_sound(&both, &what);
+                assert_eq!(both.stats().unwrap().code_bytes > 0, quantization == Quantization::Sq8);
+                both.recall(&queries, &params(10, 100), &what)
+            };
+            let (coded, exact) = (recall(Quantization::Sq8), recall(Quantization::None));
+            println!("{}, spread {spread}, shift {shift}: recall {coded}, {exact} without", metric.name());
+            assert!(coded >= exact - 0.02, "{}, {spread}, {shift}: {coded} < {exact}", metric.name());
+        }
+    }
+}
+
 fn strange_ids() -> [Id; 6] {
     [
         Id::from(1),
@@ -488,7 +518,13 @@ fn every_id_costs_the_same_memory() {
         let hit = database.index.search(&[1.0, 2.0, 3.0, 4.0], &params(1, 10), &Control::NONE).unwrap().pop();
         assert_eq!(hit.unwrap().id, id);
         let stats = database.index.stats().unwrap();
-        costs.push(stats.adjacency_bytes + stats.vector_bytes + stats.upper_bytes + stats.table_bytes);
+        costs.push(
+            stats.adjacency_bytes
+                + stats.vector_bytes
+                + stats.code_bytes
+                + stats.upper_bytes
+                + stats.table_bytes,
+        );
     }
     println!("bytes per database of one row: {costs:?}");
     // The text of an id is stored, in what waits for a checkpoint too; nothing else may depend on it.

@@ -142,6 +142,7 @@ fn stats_out(stats: &Stats) -> Object {
         ("cacheBytes", stats.cache_bytes as f64),
         ("adjacencyBytes", stats.adjacency_bytes as f64),
         ("vectorBytes", stats.vector_bytes as f64),
+        ("codeBytes", stats.code_bytes as f64),
         ("kvBytes", stats.kv_bytes as f64),
         ("upperBytes", stats.upper_bytes as f64),
         ("tableBytes", stats.table_bytes as f64),

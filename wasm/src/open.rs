@@ -7,7 +7,7 @@ use asteroid_core::filter::terms::PathRules;
 use asteroid_core::kv::MemKv;
 use asteroid_core::{
     Code, Config, Durability, Error, Import, Index, LinkPolicy, Manifest, Metric, OpenRequest, Options,
-    Result, StoreKind, Stores, VectorStorage,
+    Quantization, Result, StoreKind, Stores, VectorStorage,
 };
 use asteroid_native_storage::{CowBytes, RedbKv};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub(crate) struct OpenArgs {
     reinit: bool,
     cache_bytes: Option<f64>,
     link_policy: Option<String>,
+    quantization: Option<String>,
     read_only: bool,
     repair: bool,
     seed: Option<u64>,
@@ -67,6 +68,7 @@ impl OpenArgs {
             reinit: args.flag("reinit")?,
             cache_bytes: args.number("cacheBytes")?,
             link_policy: args.text("linkPolicy")?,
+            quantization: args.text("quantization")?,
             read_only: args.flag("readOnly")?,
             repair: args.flag("repair")?,
             seed: args.long("seed")?,
@@ -103,6 +105,13 @@ impl OpenArgs {
                 paged_max_cached_pages: self.paged_max_cached_pages,
                 // The worker syncs for all writes that wait at once.
                 durability: Durability::Buffered,
+                quantization: one_of(
+                    "quantization",
+                    self.quantization.as_deref(),
+                    &Quantization::ALL,
+                    Quantization::name,
+                )?
+                .unwrap_or_default(),
                 repair: self.repair,
                 read_only: self.read_only,
                 link_policy: one_of(

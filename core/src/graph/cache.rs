@@ -74,7 +74,7 @@ struct State {
 impl AdjacencyCache {
     /// A cache of lists of up to `cap` links in about `budget` bytes.
     pub(crate) fn new(cap: usize, budget: u64, keep_deltas: bool) -> Self {
-        let frame_bytes = 4 * (HEAD + cap) as u64 + 1 + 4;
+        let frame_bytes = Self::list_bytes(cap as u32);
         AdjacencyCache {
             cap,
             keep_deltas,
@@ -85,6 +85,11 @@ impl AdjacencyCache {
             state: Mutex::default(),
             epoch: AtomicU64::new(0),
         }
+    }
+
+    /// What a list of up to `cap` links takes.
+    pub(crate) fn list_bytes(cap: u32) -> u64 {
+        4 * (HEAD as u64 + u64::from(cap)) + 1 + 4
     }
 
     /// Whether lists are to be stored as what changed in them, where that is known.
@@ -109,6 +114,13 @@ impl AdjacencyCache {
             self.mark_used(frame);
         }
         found
+    }
+
+    /// Asks for what [`AdjacencyCache::read`] will read of `slot`, where it is here.
+    pub(crate) fn soon(&self, slot: Slot) {
+        if let Some(record) = self.frame_of(slot).and_then(|frame| self.frames.row(frame)) {
+            crate::simd::prefetch(record);
+        }
     }
 
     fn mark_used(&self, frame: u32) {

@@ -20,6 +20,8 @@ pub(crate) const MAX_LEVEL: u32 = 24;
 pub(crate) trait Layer {
     /// Replaces `out` with the neighbours of `node`. `pending` is what may be asked for soon: a hint for reading ahead.
     fn links(&mut self, node: u32, pending: &[Reverse<u64>], out: &mut Vec<u32>) -> Result<()>;
+    /// Asks for what [`Layer::links`] will read of `node`: a hint.
+    fn soon(&self, _node: u32) {}
     /// Replaces `out` with the ordering keys of `nodes`, in order.
     fn ranks(&mut self, nodes: &[u32], out: &mut Vec<f32>) -> Result<()>;
     /// Whether `node` may be a result; one that may not only routes.

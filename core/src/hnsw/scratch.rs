@@ -71,6 +71,13 @@ impl Scratch {
         first
     }
 
+    /// What the walk found, nearest first.
+    pub(crate) fn take_found(&mut self) -> Vec<u64> {
+        let mut found: Vec<u64> = self.found.drain().collect();
+        found.sort_unstable();
+        found
+    }
+
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
         2 * self.visited.capacity() as u64

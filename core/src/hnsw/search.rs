@@ -59,6 +59,9 @@ pub(crate) fn beam(
         }
         let mut links = std::mem::take(&mut scratch.links);
         layer.links(node_of_key(next), scratch.candidates.as_slice(), &mut links)?;
+        if let Some(&Reverse(next)) = scratch.candidates.peek() {
+            layer.soon(node_of_key(next));
+        }
         scratch.effort.lists += 1;
         scratch.fresh.clear();
         for &node in &links {

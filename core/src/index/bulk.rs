@@ -102,6 +102,7 @@ impl Index {
         // Rows that no record names are harmless; giving their space back is all there is to do.
         let cleared = |_: &Error| drop(self.vectors.clear());
         self.write_vectors(&graph, rows.vectors, pool, control).inspect_err(cleared)?;
+        self.codes.clear();
         phase(BulkPhase::Store);
         control.check().inspect_err(cleared)?;
         // Later writes must be told from the state shown here, which is never before the first write.

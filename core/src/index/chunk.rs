@@ -79,7 +79,7 @@ impl Index {
             insert_sorted(&mut candidates, near, self.config.ef_construction as usize);
         }
         let m = self.config.m as usize;
-        let kept = rows.select(own, 0, &candidates, m, m / 2)?;
+        let kept = rows.select(rows.slots[at], 0, &candidates, m, m / 2)?;
         let near: Vec<Slot> = kept.into_iter().map(|i| candidates[i].1).collect();
         let mut lists = Vec::with_capacity(near.len());
         for &slot in near.iter().filter(|slot| rows.slots.binary_search(slot).is_err()) {
@@ -95,7 +95,7 @@ impl Index {
         let (mut kept, rest): (Vec<u32>, Vec<u32>) = list.iter().partition(|&&link| link & TREE != 0);
         let room = headroom(self.config.m_max0).saturating_sub(kept.len());
         let (order, near) = rows.nearest_first(slot, &rest)?;
-        let chosen = rows.select(&rows.of(slot)?, 0, &near, room, 0)?;
+        let chosen = rows.select(slot, 0, &near, room, 0)?;
         kept.extend(chosen.into_iter().map(|i| rest[order[i]]));
         Ok(kept)
     }

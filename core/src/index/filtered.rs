@@ -5,6 +5,7 @@ use super::selection::{Ground, Selection, Sets};
 use super::types::{Explain, Include, Row};
 use super::walk::{Base, Yield};
 use super::{Index, Published, SearchParams};
+use crate::codes::Coded;
 use crate::filter::Filter;
 use crate::hnsw::{Bridging, Layer, Scratch, beam, bridged_beam, node_of_key, rank_of_key, sort_key};
 use crate::{Control, Result, Slot, sync};
@@ -22,8 +23,6 @@ const AWAY_SEEDS: usize = 128;
 const PATIENCE: f64 = 2.5;
 /// Rows measured between two looks at the caller's signal.
 const RUN: usize = 1024;
-/// Vectors that could be measured in the time it takes to read and match one payload.
-const CHECK: f64 = 40.0;
 
 /// A selection as one search sees it.
 pub(crate) struct Selected<'a> {
@@ -122,6 +121,7 @@ struct Search<'a> {
     ef: usize,
     control: &'a Control<'a>,
     state: &'a Published,
+    coded: Option<Coded>,
     inputs: Inputs,
     selected: Selected<'a>,
     explain: Explain,
@@ -155,10 +155,13 @@ impl Index {
             return Ok((Vec::new(), explain));
         }
         let wanted = (params.k + params.offset).min(usize::try_from(possible).unwrap_or(usize::MAX));
+        let coded = self.coded(query);
         let ef = params.ef_search.max(wanted);
+        let ef = if coded.is_some() { Index::coded_pool(ef, wanted) } else { ef };
         // Of the rows that may match, this part does.
         let dense = (guessed as f64 / possible as f64).clamp(1e-6, 1.0);
-        let looks = if sets.unsure.is_empty() { 0.0 } else { CHECK };
+        let dear = if coded.is_some() { plan::CODED } else { 1.0 };
+        let looks = if sets.unsure.is_empty() { 0.0 } else { dear * plan::CHECK };
         let slots = selection.state.slots;
         let (scanned, whole) = if sets.unsure.is_empty() && self.sketches.fit(slots) {
             (plan::SKETCHED, f64::from(slots) * plan::WHOLE)
@@ -172,15 +175,18 @@ impl Index {
             ef: ef as f64 / dense,
             links: f64::from(self.config.m_max0),
             per_place: self.calibration.per_place(),
-            scanned,
-            whole,
+            scanned: dear * scanned,
+            whole: dear * whole,
+            list: dear * plan::LIST,
             scan_looks: looks * (wanted as f64 / dense).min(sets.unsure.len() as f64),
             walk_looks: looks * ef as f64 / dense,
         };
         let selected = Selected::new(self, selection);
         let state = &*selection.state;
-        let mut search = Search { index: self, query, wanted, ef, control, state, inputs, selected, explain };
+        let mut search =
+            Search { index: self, query, wanted, ef, control, state, coded, inputs, selected, explain };
         let keys = search.run(forced, scratch)?;
+        self.note_search(search.coded.take());
         search.explain.checked += search.selected.looked.borrow().len() as u64;
         Ok((keys, search.explain))
     }
@@ -191,11 +197,12 @@ impl Search<'_> {
         let (mut plan, mut costs) = plan::choose(&self.inputs);
         let mut entry = None;
         if forced.unwrap_or(plan) != Plan::Scan
-            && let Some(node) = self.index.descend(self.query, 1, scratch)?
+            && let Some(node) = self.index.descend(self.query, self.coded.as_ref(), 1, scratch)?
         {
             let slot = self.index.upper.slot(node);
             entry = Some(slot);
-            let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
+            let mut layer =
+                Base::new(self.index, self.query, self.coded.as_ref(), Yield::Selected(&self.selected));
             self.inputs.around = part_around(&mut layer, slot)?;
             (plan, costs) = plan::choose(&self.inputs);
         }
@@ -264,7 +271,8 @@ impl Search<'_> {
         let away = self.inputs.is_away();
         let ef = if away { self.ef * plan::AWAY_EF } else { self.ef };
         let seeds = self.selected.ground().some_seeds(if away { AWAY_SEEDS } else { SEEDS });
-        let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
+        let mut layer =
+            Base::new(self.index, self.query, self.coded.as_ref(), Yield::Selected(&self.selected));
         let control = self.control;
         let mut stop = || control.check();
         let ended = bridged_beam(&mut layer, entry, &seeds, ef, count, scratch, &mut stop)?;
@@ -278,7 +286,8 @@ impl Search<'_> {
     /// Walks over everything. `None` where that found too little or cost too much.
     fn sweep(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
         let most = (self.explain.costs[2] * PATIENCE).max(4096.0) as u64;
-        let mut layer = Base::new(self.index, self.query, Yield::Selected(&self.selected));
+        let mut layer =
+            Base::new(self.index, self.query, self.coded.as_ref(), Yield::Selected(&self.selected));
         let control = self.control;
         let ended = beam(&mut layer, &[entry], self.ef, most, scratch, &mut || control.check())?;
         drop(layer);
@@ -293,7 +302,13 @@ impl Search<'_> {
 
     /// The nearest rows of the nodes found, or `None` where they are too few.
     fn collect(&self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
-        let found = std::mem::take(&mut scratch.found).into_sorted_vec();
+        let mut found = scratch.take_found();
+        if self.coded.is_some() {
+            let Some(exact) = self.index.exactly(self.query, found, self.wanted, self.ef)? else {
+                return Ok(None);
+            };
+            found = exact;
+        }
         let mut keys = Vec::with_capacity(self.wanted);
         for &key in &found {
             let node = node_of_key(key);

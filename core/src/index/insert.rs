@@ -7,12 +7,13 @@ use super::Index;
 use super::chunk::{Choice, Raised};
 use super::rows::Rows;
 use super::walk::{Above, Base, Yield};
+use crate::codes::Coded;
 use crate::graph::cache::Delta;
 use crate::graph::upper::{self, Node};
 use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key};
 use crate::kv::links::{self, TREE};
 use crate::kv::{self, Batch, Space, slot_key};
-use crate::{Error, Result, Slot};
+use crate::{Error, Metric, Result, Slot};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// A new row's place in the graph, found without changing it.
@@ -98,7 +99,14 @@ impl StagedList {
 
 impl Index {
     /// Searches the places where a row with this vector and id key will be linked.
-    pub(crate) fn plan(&self, vector: &[f32], key: &[u8], scratch: &mut Scratch) -> Result<Plan> {
+    /// Its own code is `own`, where there are codes.
+    pub(crate) fn plan(
+        &self,
+        vector: &[f32],
+        own: Option<&[u8]>,
+        key: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<Plan> {
         let config = &self.config;
         let mut plan = Plan {
             level: level_of(config.seed, key, config.m),
@@ -108,10 +116,12 @@ impl Index {
             twin: None,
         };
         let Some((_, top)) = self.upper.entry() else { return Ok(plan) };
-        let Some(mut node) = self.descend(vector, plan.level + 1, scratch)? else { return Ok(plan) };
+        let coded = own.and_then(|_| self.codes.query(vector));
+        let coded = coded.as_ref();
+        let Some(mut node) = self.descend(vector, coded, plan.level + 1, scratch)? else { return Ok(plan) };
         let ef = config.ef_construction as usize;
         for level in (1..=plan.level.min(top)).rev() {
-            let mut layer = Above { index: self, query: vector, level };
+            let mut layer = Above { index: self, query: vector, coded, level };
             node = greedy(&mut layer, node, scratch)?;
             beam(&mut layer, &[node], ef, u64::MAX, scratch, &mut || Ok(()))?;
             let found = take_found(scratch);
@@ -120,12 +130,18 @@ impl Index {
         }
         plan.upper.reverse();
         let entry = self.upper.slot(node);
-        let mut layer = Base::new(self, vector, Yield::Alive);
+        let mut layer = Base::new(self, vector, coded, Yield::Alive);
         beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(()))?;
         plan.base = take_found(scratch);
         if plan.base.is_empty() {
             // A graph without a live row is given up before rows come, so this one has lost its way.
             return Err(Error::corrupt("no walk from the graph's entry point reaches a live row"));
+        }
+        if let (Some(coded), Some(own)) = (coded, own) {
+            self.codes.note(coded);
+            if config.metric == Metric::Dot {
+                self.tell_apart(vector, own, coded, &mut plan.base)?;
+            }
         }
         for &(rank, slot) in &plan.base {
             if rank == plan.own_rank && same_bits(&self.vector(slot)?, vector) {
@@ -134,6 +150,18 @@ impl Index {
             }
         }
         Ok(plan)
+    }
+
+    /// Measures those of `found` whose codes cannot be told from a row's `own`: an inner product does not say who these are.
+    fn tell_apart(&self, vector: &[f32], own: &[u8], coded: &Coded, found: &mut [(f32, Slot)]) -> Result<()> {
+        for (rank, slot) in found.iter_mut() {
+            let row = coded.root.row(*slot);
+            if row.is_some_and(|row| coded.root.frame.apart(own, row).is_none()) {
+                *rank = self.rank(vector, &self.vector(*slot)?);
+            }
+        }
+        found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        Ok(())
     }
 
     /// Links one planned row of a chunk into `stage`. `raised` are those before it that upper layers have, which its plan
@@ -195,7 +223,7 @@ impl Index {
         for (level, found) in (1..=level).zip(candidates.iter().chain(std::iter::repeat(&Vec::new()))) {
             let slots: Vec<(f32, Slot)> =
                 found.iter().map(|&(rank, node)| (rank, self.node_slot(stage, node))).collect();
-            let kept = rows.select(rows.held(row), 0, &slots, config.m as usize, config.m as usize / 4)?;
+            let kept = rows.select(rows.slots[row], 0, &slots, config.m as usize, config.m as usize / 4)?;
             let near: Vec<Node> = kept.into_iter().map(|i| found[i].1).collect();
             for &to in &near {
                 let mut list = self.upper_links(stage, to, level);
@@ -224,8 +252,7 @@ impl Index {
     fn prune_upper(&self, stage: &Stage, rows: &Rows<'_>, node: Node, list: Vec<Node>) -> Result<Vec<Node>> {
         let slots: Vec<Slot> = list.iter().map(|&to| self.node_slot(stage, to)).collect();
         let (order, near) = rows.nearest_first(self.node_slot(stage, node), &slots)?;
-        let kept =
-            rows.select(&rows.of(self.node_slot(stage, node))?, 0, &near, headroom(self.config.m_max), 0)?;
+        let kept = rows.select(self.node_slot(stage, node), 0, &near, headroom(self.config.m_max), 0)?;
         Ok(kept.into_iter().map(|i| list[order[i]]).collect())
     }
 
@@ -438,9 +465,7 @@ pub(crate) fn same_bits(a: &[f32], b: &[f32]) -> bool {
 }
 
 fn take_found(scratch: &mut Scratch) -> Vec<(f32, u32)> {
-    let mut keys = std::mem::take(&mut scratch.found).into_vec();
-    keys.sort_unstable();
-    keys.into_iter().map(|key| (rank_of_key(key), node_of_key(key))).collect()
+    scratch.take_found().into_iter().map(|key| (rank_of_key(key), node_of_key(key))).collect()
 }
 
 /// Keeps `list` ascending and at most `most` long.

@@ -7,6 +7,7 @@
 mod bulk;
 mod check;
 mod chunk;
+mod coded;
 mod commit;
 mod entries;
 mod export;
@@ -42,6 +43,7 @@ pub use types::{
 };
 
 use crate::bytes::Bytes;
+use crate::codes::Codes;
 use crate::filter::terms::PathRules;
 use crate::graph::cache::AdjacencyCache;
 use crate::graph::policy::Mix;
@@ -100,6 +102,7 @@ pub struct Index {
     kv: Arc<dyn Kv + Send + Sync>,
     journal: Journal,
     vectors: VectorFile,
+    codes: Codes,
     adjacency: AdjacencyCache,
     /// How often lists are read from the store against written to it.
     mix: Mix,

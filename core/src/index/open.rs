@@ -6,6 +6,7 @@ use super::overlay::Overlay;
 use super::sketch::Sketches;
 use super::slots::Slots;
 use super::{Index, Published, Stores, entries, record};
+use crate::codes::{Codes, LEAST_DIM};
 use crate::graph::cache::AdjacencyCache;
 use crate::graph::policy::{LinkPolicy, Mix};
 use crate::graph::upper::Upper;
@@ -14,7 +15,7 @@ use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
 use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
-use crate::{Code, Config, Error, Metric, Options, Result, Slot, VectorStorage};
+use crate::{Code, Config, Error, Metric, Options, Quantization, Result, Slot, VectorStorage};
 use arc_swap::ArcSwap;
 use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +30,7 @@ impl Index {
     pub fn open(stores: Stores, config: Config, options: Options) -> Result<Index> {
         config.validate()?;
         options.validate()?;
-        let budget = Budget::new(&options, config.vector_storage);
+        let budget = Budget::new(&options, &config);
         let stored = Meta::read(&*stores.kv.view()?)?;
         let vectors =
             VectorFile::open(stores.vectors, config.dim, config.vector_storage, budget.vectors, stored.next)?;
@@ -40,10 +41,13 @@ impl Index {
 
         let policy = options.link_policy.unwrap_or(LinkPolicy::Eager);
         let first = Published { seq: meta.applied.max(1), slots: meta.committed, live: meta.live };
+        let kernels = Kernels::get();
+        let codes = Codes::new(config.metric, kernels, config.dim, config.seed, budget.codes);
         let index = Index {
-            kernels: Kernels::get(),
+            kernels,
             journal,
             vectors,
+            codes,
             adjacency: AdjacencyCache::new(
                 config.m_max0 as usize,
                 budget.adjacency,
@@ -137,6 +141,8 @@ impl Index {
 struct Budget {
     adjacency: u64,
     vectors: u64,
+    /// Most that codes may take.
+    codes: u64,
     /// Part of `vectors` that sketches may take.
     sketches: u64,
     /// Journal bytes that may wait for a checkpoint.
@@ -144,16 +150,27 @@ struct Budget {
 }
 
 impl Budget {
-    fn new(options: &Options, kind: VectorStorage) -> Budget {
+    fn new(options: &Options, config: &Config) -> Budget {
         let share = options.cache_bytes / 8 * 5;
         let pages = options.paged_max_cached_pages.map_or(u64::MAX, |pages| u64::from(pages) * 4096);
-        let (vectors, sketches) = match kind {
-            VectorStorage::Paged => (share.min(pages), share.min(pages) / 5),
-            VectorStorage::Flat => (share / 5, share / 5),
+        let coded = options.quantization == Quantization::Sq8 && config.dim >= LEAST_DIM;
+        let vectors = match config.vector_storage {
+            VectorStorage::Paged if coded => (share / 5).min(pages),
+            VectorStorage::Paged => share.min(pages),
+            VectorStorage::Flat => share / 5,
+        };
+        let rest = options.cache_bytes / 4 + (share - vectors);
+        // A row takes a list and a code: so that both run out together.
+        let (list, code) = (AdjacencyCache::list_bytes(config.m_max0), Codes::row_bytes(config.dim));
+        let codes = if coded { rest / (list + code) * code } else { 0 };
+        let sketches = match config.vector_storage {
+            VectorStorage::Paged => share.min(pages) / 5,
+            VectorStorage::Flat => share / 5,
         };
         Budget {
-            adjacency: options.cache_bytes / 4 + (share - vectors),
+            adjacency: rest - codes,
             vectors,
+            codes,
             sketches,
             pending: (options.cache_bytes / 4).clamp(4 << 20, 64 << 20),
         }

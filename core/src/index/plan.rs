@@ -1,6 +1,6 @@
 //! Which way a filtered search goes, by what each would cost.
 //!
-//! The unit is one vector measured. The constants were measured with `npm run bench:filters`, which forces every plan
+//! The unit is one vector measured on a walk. The constants were measured with `npm run bench:filters`, which forces every plan
 //! at every selectivity.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,8 +32,12 @@ pub(crate) const SCANNED: f64 = 0.35;
 pub(crate) const SKETCHED: f64 = 0.05;
 /// The same where all rows of a block are, wanted or not.
 pub(crate) const WHOLE: f64 = 0.014;
+/// Vectors that could be measured in the time it takes to read and match one payload.
+pub(crate) const CHECK: f64 = 40.0;
+/// Where walks measure codes, all that is not a row measured on a walk costs so many times as much in its unit.
+pub(crate) const CODED: f64 = 2.5;
 /// A list read for a bridge.
-const LIST: f64 = 2.0;
+pub(crate) const LIST: f64 = 2.0;
 /// A walk that keeps to the matches, and one that drops others, against one without a filter.
 const BRIDGING: f64 = 2.0;
 const SWEEPING: f64 = 0.9;
@@ -66,6 +70,8 @@ pub(crate) struct Inputs {
     pub(crate) scanned: f64,
     /// What measuring all rows at once costs, wanted or not; infinite where that cannot be.
     pub(crate) whole: f64,
+    /// What reading a list costs.
+    pub(crate) list: f64,
     /// What reading payloads costs a scan, and a walk.
     pub(crate) scan_looks: f64,
     pub(crate) walk_looks: f64,
@@ -91,7 +97,7 @@ pub(crate) fn choose(inputs: &Inputs) -> (Plan, [f64; 3]) {
     // Expanded nodes, and the bridges of each: as many as it takes to gather a list of matches.
     let bridges = (1.0 / part).min(links) * (1.0 - part);
     let away = if inputs.is_away() { AWAY_COST } else { 1.0 };
-    let bridge = away * (walk * BRIDGING + ef * 1.5 * bridges * LIST) + inputs.walk_looks;
+    let bridge = away * (walk * BRIDGING + ef * 1.5 * bridges * inputs.list) + inputs.walk_looks;
     let sweep = walk * SWEEPING / inputs.around.clamp(1e-6, 1.0) + inputs.walk_looks;
     let mut best = (Plan::Scan, scan);
     if part >= BRIDGED && bridge < best.1 {
@@ -142,6 +148,7 @@ mod tests {
             per_place: 12.0,
             scanned: SCANNED,
             whole: f64::INFINITY,
+            list: LIST,
             scan_looks: 0.0,
             walk_looks: 0.0,
         }

@@ -77,6 +77,7 @@ impl Index {
             cache_bytes: self.options.cache_bytes,
             adjacency_bytes: self.adjacency.memory(),
             vector_bytes: self.vectors.memory() + self.sketches.memory(),
+            code_bytes: self.codes.memory(),
             kv_bytes: self.kv.memory(),
             upper_bytes: self.upper.memory(),
             table_bytes: self.died.memory()

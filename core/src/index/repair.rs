@@ -22,7 +22,7 @@ impl Index {
     /// Takes a node out of the tree: its neighbours there are joined by the shortest edges that do. Its links stay,
     /// without their marks.
     pub(crate) fn contract(&self, stage: &mut Stage, node: Slot) -> Result<()> {
-        let rows = Rows::stored(self);
+        let rows = Rows::stored(self, None);
         let tree = self.staged(stage, node)?.links.iter().filter(|&&link| link & TREE != 0);
         let mut rest: Vec<Slot> = tree.map(|&link| links::slot(link)).collect();
         for &to in &rest {
@@ -124,15 +124,12 @@ impl Index {
         room: usize,
         least: usize,
     ) -> Result<Vec<Slot>> {
-        let rows = Rows::stored(self);
-        let origin = rows.of(slot)?;
-        let mut ranks = Vec::with_capacity(candidates.len());
-        self.ranks(&origin, candidates.iter().copied(), &mut ranks)?;
-        let mut found: Vec<Near> = ranks.into_iter().zip(candidates.iter().copied()).collect();
-        found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let codes = self.codes.encode(&[]);
+        let rows = Rows::stored(self, codes.as_ref());
+        let (_, found) = rows.nearest_first(slot, candidates)?;
         let near: Vec<Near> = held.iter().map(|&slot| (0.0, slot)).chain(found).collect();
         let most = room.min(held.len() + lost + EXTRA).max(held.len());
-        let kept = rows.select(&origin, held.len(), &near, most, least)?;
+        let kept = rows.select(slot, held.len(), &near, most, least)?;
         Ok(kept.into_iter().skip(held.len()).map(|i| near[i].1).collect())
     }
 

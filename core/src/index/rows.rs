@@ -1,6 +1,7 @@
 //! Vectors by slot while the graph is changed, and the choice of neighbours among them.
 
 use super::Index;
+use crate::codes::Fresh;
 use crate::hnsw::select;
 use crate::kv::links;
 use crate::vectors::RowRef;
@@ -21,6 +22,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) slots: &'a [Slot],
     /// Their vectors.
     pub(crate) vectors: &'a [f32],
+    /// Their codes, and those of all others, where there are codes.
+    pub(crate) fresh: Option<&'a Fresh>,
 }
 
 /// One row.
@@ -51,8 +54,27 @@ impl std::ops::Deref for Vector<'_> {
 
 impl<'a> Rows<'a> {
     /// The rows that are in the vector file.
-    pub(crate) fn stored(index: &'a Index) -> Rows<'a> {
-        Rows { index, slots: &[], vectors: &[] }
+    pub(crate) fn stored(index: &'a Index, fresh: Option<&'a Fresh>) -> Rows<'a> {
+        Rows { index, slots: &[], vectors: &[], fresh }
+    }
+
+    /// The code of `slot`, where there is one.
+    fn code(&self, slot: Slot) -> Option<&'a [u8]> {
+        let fresh = self.fresh?;
+        match self.slots.binary_search(&slot) {
+            Ok(at) => Some(fresh.row(at)),
+            Err(_) => fresh.root.row(slot),
+        }
+    }
+
+    /// The codes of `slots`, on their way from memory.
+    fn codes(&self, slots: impl Iterator<Item = Slot>) -> Vec<Option<&'a [u8]>> {
+        slots.map(|slot| self.code(slot).inspect(|code| simd::prefetch(code))).collect()
+    }
+
+    /// [`Rows::apart`] by codes, where these tell.
+    fn apart_by_codes(&self, a: Option<&[u8]>, b: Option<&[u8]>) -> Option<f32> {
+        self.fresh?.root.frame.apart(a?, b?)
     }
 
     /// The vector of the chunk's row `at`.
@@ -86,20 +108,32 @@ impl<'a> Rows<'a> {
 
     /// Orders `links` by distance from the row of `from`: positions, and distance with slot.
     pub(crate) fn nearest_first(&self, from: Slot, links: &[u32]) -> Result<(Vec<usize>, Vec<Near>)> {
-        let origin = self.of(from)?;
-        let rows: Vec<Vector<'_>> =
-            links.iter().map(|&link| self.coming(links::slot(link))).collect::<Result<_>>()?;
-        let ranks = rows.iter().map(|row| self.index.rank(&origin, row));
-        let mut order: Vec<(f32, Slot, usize)> =
-            ranks.zip(links).enumerate().map(|(i, (rank, &link))| (rank, links::slot(link), i)).collect();
+        let slots = || links.iter().map(|&link| links::slot(link));
+        let mut order: Vec<(f32, Slot, usize)> = Vec::with_capacity(links.len());
+        // The inner product of two rows is not what their codes tell.
+        let by_codes = self.code(from).filter(|_| self.index.config.metric != Metric::Dot);
+        if let Some(origin) = by_codes {
+            for (i, (slot, code)) in slots().zip(self.codes(slots())).enumerate() {
+                let rank = match self.apart_by_codes(Some(origin), code) {
+                    Some(rank) => rank,
+                    None => self.index.rank(&self.of(from)?, &self.of(slot)?),
+                };
+                order.push((rank, slot, i));
+            }
+        } else {
+            let origin = self.of(from)?;
+            let rows: Vec<Vector<'_>> = slots().map(|slot| self.coming(slot)).collect::<Result<_>>()?;
+            let ranks = rows.iter().map(|row| self.index.rank(&origin, row));
+            order.extend(ranks.zip(slots()).enumerate().map(|(i, (rank, slot))| (rank, slot, i)));
+        }
         order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         Ok(order.into_iter().map(|(rank, slot, i)| (i, (rank, slot))).unzip())
     }
 
-    /// [`select`] among `near` (nearest first after the first `held`, which stay) for the row at `origin`.
+    /// [`select`] among `near` (nearest first after the first `held`, which stay) for the row of `origin`.
     pub(crate) fn select(
         &self,
-        origin: &[f32],
+        origin: Slot,
         held: usize,
         near: &[Near],
         m: usize,
@@ -119,11 +153,21 @@ impl<'a> Rows<'a> {
         };
         // Nearness under the inner product does not say who lies between whom; straight distance does.
         let mut own: Vec<f32> = near.iter().map(|&(rank, _)| rank).collect();
+        let codes = self.codes(near.iter().map(|&(_, slot)| slot));
         if index.config.metric == Metric::Dot {
+            let code = self.code(origin);
             for (i, own) in own.iter_mut().enumerate() {
-                *own = index.kernels.l2_squared(origin, fetch(i)?);
+                *own = match self.apart_by_codes(code, codes[i]) {
+                    Some(apart) => apart,
+                    None => index.kernels.l2_squared(&self.of(origin)?, fetch(i)?),
+                };
             }
         }
-        select(held, near.len(), m, at_least, &|i| own[i], &mut |i, j| Ok(self.apart(fetch(i)?, fetch(j)?)))
+        select(held, near.len(), m, at_least, &|i| own[i], &mut |i, j| match self
+            .apart_by_codes(codes[i], codes[j])
+        {
+            Some(apart) => Ok(apart),
+            None => Ok(self.apart(fetch(i)?, fetch(j)?)),
+        })
     }
 }

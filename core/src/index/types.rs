@@ -132,6 +132,8 @@ pub struct Stats {
     pub adjacency_bytes: u64,
     /// Memory of cached vector pages and of sketches for scans.
     pub vector_bytes: u64,
+    /// Memory of the codes that walks measure.
+    pub code_bytes: u64,
     /// Memory of the store's own cache.
     pub kv_bytes: u64,
     /// Memory of the upper layers.

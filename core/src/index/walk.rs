@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::selection::Selection;
 use super::types::{Explain, Hit, SearchParams};
 use super::{Index, Published};
+use crate::codes::Coded;
 use crate::graph::upper::Node;
 use crate::hnsw::{Layer, Scratch, beam, greedy, node_of_key, rank_of_key, sort_key};
 use crate::kv::{Read, Space};
@@ -20,6 +21,9 @@ use std::sync::atomic::Ordering;
 const FETCH: usize = 16;
 /// Rows on their way from memory while one is measured. WebAssembly cannot ask for them early.
 const AHEAD: usize = if cfg!(target_family = "wasm") { 1 } else { 4 };
+
+/// The same for codes.
+const CODES_AHEAD: usize = if cfg!(target_family = "wasm") { 0 } else { 8 };
 
 /// What a search gives, and how.
 type Found = (Vec<Hit>, Explain);
@@ -38,13 +42,19 @@ pub(crate) enum Yield<'a> {
 pub(crate) struct Base<'a> {
     index: &'a Index,
     query: &'a [f32],
+    coded: Option<&'a Coded>,
     pub(crate) yields: Yield<'a>,
     view: Option<(u64, Box<dyn Read + 'a>)>,
 }
 
 impl<'a> Base<'a> {
-    pub(crate) fn new(index: &'a Index, query: &'a [f32], yields: Yield<'a>) -> Self {
-        Base { index, query, yields, view: None }
+    pub(crate) fn new(
+        index: &'a Index,
+        query: &'a [f32],
+        coded: Option<&'a Coded>,
+        yields: Yield<'a>,
+    ) -> Self {
+        Base { index, query, coded, yields, view: None }
     }
 }
 
@@ -58,8 +68,15 @@ impl Layer for Base<'_> {
         Ok(())
     }
 
+    fn soon(&self, node: u32) {
+        self.index.adjacency.soon(node);
+    }
+
     fn ranks(&mut self, nodes: &[u32], out: &mut Vec<f32>) -> Result<()> {
-        self.index.ranks(self.query, nodes.iter().copied(), out)
+        match self.coded {
+            Some(coded) => self.index.coded_ranks(self.query, coded, nodes.iter().copied(), out),
+            None => self.index.ranks(self.query, nodes.iter().copied(), out),
+        }
     }
 
     fn yields(&mut self, node: u32) -> Result<bool> {
@@ -75,6 +92,7 @@ impl Layer for Base<'_> {
 pub(crate) struct Above<'a> {
     pub(crate) index: &'a Index,
     pub(crate) query: &'a [f32],
+    pub(crate) coded: Option<&'a Coded>,
     pub(crate) level: u32,
 }
 
@@ -85,7 +103,11 @@ impl Layer for Above<'_> {
     }
 
     fn ranks(&mut self, nodes: &[u32], out: &mut Vec<f32>) -> Result<()> {
-        self.index.ranks(self.query, nodes.iter().map(|&node| self.index.upper.slot(node)), out)
+        let slots = nodes.iter().map(|&node| self.index.upper.slot(node));
+        match self.coded {
+            Some(coded) => self.index.coded_ranks(self.query, coded, slots, out),
+            None => self.index.ranks(self.query, slots, out),
+        }
     }
 
     /// Only planning asks: a new row links to those that stay.
@@ -135,6 +157,29 @@ impl Index {
         Ok(())
     }
 
+    /// [`Index::ranks`] by codes, where these tell.
+    fn coded_ranks(
+        &self,
+        query: &[f32],
+        coded: &Coded,
+        slots: impl Iterator<Item = Slot> + Clone,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        out.clear();
+        let mut soon = slots.clone();
+        soon.by_ref().take(CODES_AHEAD).for_each(|slot| coded.soon(slot));
+        for slot in slots {
+            if let Some(slot) = soon.next() {
+                coded.soon(slot);
+            }
+            out.push(match coded.rank(slot) {
+                Some(rank) => rank,
+                None => self.rank(query, &self.vector(slot)?),
+            });
+        }
+        Ok(())
+    }
+
     /// Reads a list that is not cached, and with it those of the next candidates that are not either.
     fn fetch_links<'a>(
         &'a self,
@@ -173,10 +218,16 @@ impl Index {
     }
 
     /// Greedy from the entry point down to `level` (above 0). `None` for an empty graph.
-    pub(crate) fn descend(&self, query: &[f32], to: u32, scratch: &mut Scratch) -> Result<Option<Node>> {
+    pub(crate) fn descend(
+        &self,
+        query: &[f32],
+        coded: Option<&Coded>,
+        to: u32,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Node>> {
         let Some((mut node, top)) = self.upper.entry() else { return Ok(None) };
         for level in (to.max(1)..=top).rev() {
-            node = greedy(&mut Above { index: self, query, level }, node, scratch)?;
+            node = greedy(&mut Above { index: self, query, coded, level }, node, scratch)?;
         }
         Ok(Some(node))
     }
@@ -339,23 +390,19 @@ impl Index {
             return Ok((self.scan_nearest(state, query, wanted, control)?, explain));
         }
         let mut keys = Vec::new();
-        if let Some(node) = self.descend(query, 1, scratch)? {
-            let mut layer = Base::new(self, query, Yield::Visible(state));
-            let entry = self.upper.slot(node);
-            beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || control.check())?;
-            self.calibration.note(ef, scratch.effort.measured);
-            explain.measured = scratch.effort.measured;
-            explain.lists = scratch.effort.lists;
-            let mut found = std::mem::take(&mut scratch.found).into_sorted_vec();
-            for &key in &found {
-                let rows = self.chain(node_of_key(key)).filter(|&slot| self.visible(state, slot));
-                keys.extend(rows.take(wanted - keys.len()).map(|slot| sort_key(rank_of_key(key), slot)));
-                if keys.len() >= wanted {
-                    break;
-                }
+        let coded = self.coded(query);
+        let walk = Walk { index: self, state, query, wanted, ef, control };
+        let mut found = walk.run(coded.as_ref(), scratch, &mut explain)?;
+        if found.is_none() {
+            found = walk.run(None, scratch, &mut explain)?;
+        }
+        self.note_search(coded);
+        for key in found.unwrap_or_default() {
+            let rows = self.chain(node_of_key(key)).filter(|&slot| self.visible(state, slot));
+            keys.extend(rows.take(wanted - keys.len()).map(|slot| sort_key(rank_of_key(key), slot)));
+            if keys.len() >= wanted {
+                break;
             }
-            found.clear();
-            scratch.found = BinaryHeap::from(found);
         }
         if keys.len() < wanted {
             explain.fell_back = true;
@@ -400,5 +447,37 @@ impl Index {
             }
         }
         Ok(best.into_sorted_vec())
+    }
+}
+
+/// A search without a filter.
+struct Walk<'a> {
+    index: &'a Index,
+    state: &'a Published,
+    query: &'a [f32],
+    wanted: usize,
+    ef: usize,
+    control: &'a Control<'a>,
+}
+
+impl Walk<'_> {
+    /// The nodes nearest to the query as ascending sort keys, by their vectors; `None` where codes cannot tell them.
+    fn run(
+        &self,
+        coded: Option<&Coded>,
+        scratch: &mut Scratch,
+        explain: &mut Explain,
+    ) -> Result<Option<Vec<u64>>> {
+        let &Walk { index, state, query, wanted, ef, control } = self;
+        let Some(node) = index.descend(query, coded, 1, scratch)? else { return Ok(Some(Vec::new())) };
+        let entry = index.upper.slot(node);
+        let pool = if coded.is_some() { Index::coded_pool(ef, wanted) } else { ef };
+        let mut layer = Base::new(index, query, coded, Yield::Visible(state));
+        beam(&mut layer, &[entry], pool, u64::MAX, scratch, &mut || control.check())?;
+        index.calibration.note(pool, scratch.effort.measured);
+        explain.measured += scratch.effort.measured;
+        explain.lists += scratch.effort.lists;
+        let found = scratch.take_found();
+        if coded.is_some() { index.exactly(query, found, wanted, pool) } else { Ok(Some(found)) }
     }
 }

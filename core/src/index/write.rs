@@ -333,15 +333,22 @@ impl Index {
         let known = w.meta.next;
         let reused = || slots.iter().copied().filter(|&slot| slot < known);
         self.unborn(reused());
+        self.begin_codes_of_all();
+        let fresh = self.codes.encode(vectors);
+        let fresh = fresh.as_ref();
         let plans = side_by_side(pool, chunk.len(), &|i| {
-            self.with_scratch(|scratch| self.plan(&vectors[i * dim..][..dim], &chunk[i].key, scratch))
+            self.with_scratch(|scratch| {
+                let own = fresh.map(|fresh| fresh.row(i));
+                self.plan(&vectors[i * dim..][..dim], own, &chunk[i].key, scratch)
+            })
         })?;
         let mut stage = Stage::default();
-        let rows = rows::Rows { index: self, slots, vectors };
+        let rows = rows::Rows { index: self, slots, vectors, fresh };
         self.link_chunk(&mut stage, &rows, plans, pool)?;
         // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
         self.vectors.write(slots, vectors)?;
         self.sketches.forget(reused());
+        self.codes.put(slots, known, fresh);
         let mut batch = Batch::default();
         self.stage_ops(&stage, &mut batch);
         let next = slots.last().map_or(known, |&last| known.max(last + 1));

@@ -215,8 +215,11 @@ fn measure(indexes: [&Index; 2], queries: &[f32], truth: &[HashSet<u64>]) -> [Fi
             figures.recall = found as f64 / (K * truth.len()) as f64;
             let stats = index.stats().unwrap();
             // Without the store's own cache, which is as large as it may be.
-            figures.memory =
-                stats.adjacency_bytes + stats.vector_bytes + stats.upper_bytes + stats.table_bytes;
+            figures.memory = stats.adjacency_bytes
+                + stats.vector_bytes
+                + stats.code_bytes
+                + stats.upper_bytes
+                + stats.table_bytes;
             figures.disk = stats.vector_file_bytes + stats.kv_file_bytes + stats.journal_bytes;
         }
     }

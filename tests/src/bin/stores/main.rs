@@ -153,6 +153,7 @@ fn fill(task: &Task) -> Value {
         "stats": {
             "adjacency": stats.adjacency_bytes,
             "vectors": stats.vector_bytes,
+            "codes": stats.code_bytes,
             "kv": stats.kv_bytes,
             "upper": stats.upper_bytes,
             "tables": stats.table_bytes,

@@ -1,0 +1,458 @@
+//! Rows as codes in memory, a byte per number: what walks measure, so that a vector is read only for an answer.
+//!
+//! Rows lie in segments under one root. A search holds the root that it began with, so that measuring a row takes no lock
+//! and no count; whoever changes rows swaps in another root, with copies of the segments changed. Codes follow from
+//! vectors alone and are not stored: a segment is made when walks come by often enough, within a budget, and rows
+//! without a code are measured by their vectors, as are rows too close for codes to tell them apart.
+
+mod frame;
+mod rotation;
+
+use crate::simd::{self, Kernels};
+use crate::table::Table;
+use crate::{Metric, Slot, sync};
+use arc_swap::ArcSwapOption;
+pub(crate) use frame::Frame;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Most rows of a segment, as a power of two, and bytes at which fewer will do: it is copied to change one.
+const SEGMENT_BITS: u32 = 8;
+const SEGMENT_BYTES: usize = 128 << 10;
+/// Shortest vectors that are worth a code.
+pub(crate) const LEAST_DIM: u32 = 8;
+/// Rows measured for want of a segment that have it made.
+const WORN: u32 = 8;
+/// Rows that one walk remembers to have missed.
+const REMEMBERED: usize = 512;
+
+/// All codes of one moment.
+pub(crate) struct Root {
+    pub(crate) frame: Arc<Frame>,
+    /// Rows of a segment, as a power of two.
+    bits: u32,
+    segments: Vec<Option<Arc<[u8]>>>,
+}
+
+impl Root {
+    /// The row of `slot`, where there is one: it may still say that it was never written.
+    #[inline(always)]
+    pub(crate) fn row(&self, slot: Slot) -> Option<&[u8]> {
+        let segment = self.segments.get((slot >> self.bits) as usize)?.as_deref()?;
+        let (at, stride) = ((slot & ((1 << self.bits) - 1)) as usize, self.frame.stride());
+        segment.get(at * stride..)?.get(..stride)
+    }
+
+    fn held(&self) -> u64 {
+        self.segments.iter().flatten().count() as u64
+    }
+}
+
+/// A query to measure rows against.
+pub(crate) struct Coded {
+    pub(crate) root: Arc<Root>,
+    row: Vec<u8>,
+    plus: f32,
+    /// Rows that had none.
+    missed: RefCell<Vec<Slot>>,
+}
+
+impl Coded {
+    /// Asks for what [`Coded::rank`] will read.
+    #[inline(always)]
+    pub(crate) fn soon(&self, slot: Slot) {
+        if let Some(row) = self.root.row(slot) {
+            simd::prefetch(row);
+        }
+    }
+
+    /// The ordering key of `slot`, off by a rounding or two of every number; `None` where its vector is to be asked.
+    #[inline(always)]
+    pub(crate) fn rank(&self, slot: Slot) -> Option<f32> {
+        match self.root.row(slot) {
+            Some(row) => self.root.frame.rank(&self.row, self.plus, row),
+            None => self.miss(slot),
+        }
+    }
+
+    #[cold]
+    fn miss(&self, slot: Slot) -> Option<f32> {
+        let mut missed = self.missed.borrow_mut();
+        if missed.len() < REMEMBERED {
+            missed.push(slot);
+        }
+        None
+    }
+}
+
+/// The codes of rows that are about to be written.
+pub(crate) struct Fresh {
+    pub(crate) root: Arc<Root>,
+    rows: Vec<u8>,
+}
+
+impl Fresh {
+    pub(crate) fn row(&self, at: usize) -> &[u8] {
+        let stride = self.root.frame.stride();
+        &self.rows[at * stride..][..stride]
+    }
+}
+
+/// Leave to make a segment: its slots, and how often they were written before anybody reads them.
+pub(crate) struct Missing {
+    pub(crate) slots: Range<Slot>,
+    age: u32,
+}
+
+/// What is known of a segment besides its rows.
+#[derive(Default)]
+struct Place {
+    /// How often its rows were written.
+    age: AtomicU32,
+    /// Rows measured for want of it.
+    missed: AtomicU32,
+}
+
+/// The codes of a database.
+pub(crate) struct Codes {
+    metric: Metric,
+    kernels: &'static Kernels,
+    dim: usize,
+    seed: u64,
+    /// See [`Root::bits`].
+    bits: u32,
+    /// Most segments; 0 for a database without codes.
+    most: u64,
+    root: ArcSwapOption<Root>,
+    places: Table<Place>,
+    /// Segments to be made, and the right to swap the root.
+    changing: Mutex<Vec<u32>>,
+}
+
+impl Codes {
+    /// Codes in at most `budget` bytes.
+    pub(crate) fn new(metric: Metric, kernels: &'static Kernels, dim: u32, seed: u64, budget: u64) -> Codes {
+        let worth = dim >= LEAST_DIM;
+        let dim = dim as usize;
+        let bits = (SEGMENT_BYTES / frame::stride(dim)).max(1).ilog2().min(SEGMENT_BITS);
+        Codes {
+            metric,
+            kernels,
+            dim,
+            seed,
+            bits,
+            most: if worth { budget / (frame::stride(dim) << bits) as u64 } else { 0 },
+            root: ArcSwapOption::empty(),
+            places: Table::new(1),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// What a row of `dim` numbers takes.
+    pub(crate) fn row_bytes(dim: u32) -> u64 {
+        frame::stride(dim as usize) as u64
+    }
+
+    /// Whether [`Codes::begin`] is waited for.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.most > 0 && self.root.load().is_none()
+    }
+
+    /// Fixes how vectors become codes by some of them.
+    pub(crate) fn begin(&self, sample: &[f32]) {
+        let _changing = sync::lock(&self.changing);
+        if self.is_idle() {
+            let frame = Frame::new(self.metric, self.kernels, self.dim, self.seed, sample);
+            self.root.store(Some(Arc::new(Root {
+                frame: Arc::new(frame),
+                bits: self.bits,
+                segments: Vec::new(),
+            })));
+        }
+    }
+
+    /// `vector` as a query, where there are codes.
+    pub(crate) fn query(&self, vector: &[f32]) -> Option<Coded> {
+        let root = self.root.load_full()?;
+        let (row, plus) = root.frame.query(vector);
+        Some(Coded { root, row, plus, missed: RefCell::default() })
+    }
+
+    /// Takes note of what a walk missed.
+    pub(crate) fn note(&self, coded: &Coded) {
+        let missed = coded.missed.take();
+        if missed.is_empty() || coded.root.held() >= self.most {
+            return;
+        }
+        for slot in missed {
+            let segment = slot >> self.bits;
+            let place = &self.places.ensure(segment)[0];
+            if place.missed.fetch_add(1, Ordering::Relaxed) + 1 == WORN {
+                sync::lock(&self.changing).push(segment);
+            }
+        }
+    }
+
+    /// The next segment that is to be made.
+    pub(crate) fn missing(&self) -> Option<Missing> {
+        let segment = sync::lock(&self.changing).pop()?;
+        let place = &self.places.ensure(segment)[0];
+        place.missed.store(0, Ordering::Relaxed);
+        Some(Missing { slots: self.slots(segment), age: place.age.load(Ordering::Acquire) })
+    }
+
+    /// Every segment below `slots`.
+    pub(crate) fn all_missing(&self, slots: Slot) -> Vec<Missing> {
+        let age = |segment: u32| self.places.ensure(segment)[0].age.load(Ordering::Acquire);
+        (0..slots.div_ceil(1 << self.bits))
+            .map(|segment| Missing { slots: self.slots(segment), age: age(segment) })
+            .collect()
+    }
+
+    fn slots(&self, segment: u32) -> Range<Slot> {
+        let first = segment << self.bits;
+        first..first.saturating_add(1 << self.bits)
+    }
+
+    fn segment_bytes(&self) -> usize {
+        frame::stride(self.dim) << self.bits
+    }
+
+    /// Makes a segment of its vectors; `row` answers `None` for those that cannot be read.
+    pub(crate) fn make<V: std::ops::Deref<Target = [f32]>>(
+        &self,
+        missing: &Missing,
+        mut row: impl FnMut(Slot) -> Option<V>,
+    ) {
+        let Some(root) = self.root.load_full() else { return };
+        let mut bytes = vec![0; self.segment_bytes()];
+        for (slot, to) in missing.slots.clone().zip(bytes.chunks_exact_mut(root.frame.stride())) {
+            match row(slot) {
+                Some(vector) => root.frame.encode(&vector, to),
+                None => frame::erase(to),
+            }
+        }
+        let segment = missing.slots.start >> self.bits;
+        let _changing = sync::lock(&self.changing);
+        let Some(now) = self.root.load_full().filter(|now| Arc::ptr_eq(&now.frame, &root.frame)) else {
+            return;
+        };
+        if self.places.ensure(segment)[0].age.load(Ordering::Acquire) != missing.age {
+            return;
+        }
+        let mut segments = now.segments.clone();
+        if segments.len() <= segment as usize {
+            segments.resize(segment as usize + 1, None);
+        }
+        segments[segment as usize] = Some(bytes.into());
+        let root = Root { frame: root.frame.clone(), bits: self.bits, segments };
+        if root.held() <= self.most {
+            self.root.store(Some(Arc::new(root)));
+        }
+    }
+
+    /// The codes of rows that are about to be written, where there are codes.
+    pub(crate) fn encode(&self, vectors: &[f32]) -> Option<Fresh> {
+        let root = self.root.load_full()?;
+        let stride = root.frame.stride();
+        let mut rows = vec![0; vectors.len() / self.dim * stride];
+        for (vector, row) in vectors.chunks_exact(self.dim).zip(rows.chunks_exact_mut(stride)) {
+            root.frame.encode(vector, row);
+        }
+        Some(Fresh { root, rows })
+    }
+
+    /// Takes in rows just written to `slots`, which ascend; `fresh` as they were encoded before, where there were codes. No
+    /// slot from `known` on had a row before. To be called before anybody can see the rows.
+    pub(crate) fn put(&self, slots: &[Slot], known: Slot, fresh: Option<&Fresh>) {
+        let _changing = sync::lock(&self.changing);
+        let same = |a: &Slot, b: &Slot| a >> self.bits == b >> self.bits;
+        for run in slots.chunk_by(same) {
+            // Whoever reads old vectors to make the segment is not to be believed.
+            self.places.ensure(run[0] >> self.bits)[0].age.fetch_add(1, Ordering::AcqRel);
+        }
+        let (Some(now), Some(fresh)) = (self.root.load_full(), fresh) else { return };
+        if !Arc::ptr_eq(&now.frame, &fresh.root.frame) {
+            return;
+        }
+        let stride = now.frame.stride();
+        let mut segments = now.segments.clone();
+        let (mut held, mask) = (now.held(), (1 << self.bits) - 1);
+        let mut at = 0;
+        for run in slots.chunk_by(same) {
+            let segment = (run[0] >> self.bits) as usize;
+            if segments.len() <= segment {
+                segments.resize(segment + 1, None);
+            }
+            let is_new = (segment as Slot) << self.bits >= known;
+            if segments[segment].is_none() && is_new && held < self.most {
+                let mut bytes = vec![0; self.segment_bytes()];
+                bytes.chunks_exact_mut(stride).for_each(frame::erase);
+                segments[segment] = Some(bytes.into());
+                held += 1;
+            }
+            if let Some(bytes) = &mut segments[segment] {
+                let bytes = Arc::make_mut(bytes);
+                for (i, slot) in (at..).zip(run) {
+                    bytes[(slot & mask) as usize * stride..][..stride].copy_from_slice(fresh.row(i));
+                }
+            }
+            at += run.len();
+        }
+        self.root.store(Some(Arc::new(Root { frame: now.frame.clone(), bits: self.bits, segments })));
+    }
+
+    /// Forgets all rows: others come in their place.
+    pub(crate) fn clear(&self) {
+        let mut changing = sync::lock(&self.changing);
+        changing.clear();
+        let segments = self.root.load().as_ref().map_or(0, |root| root.segments.len());
+        for segment in 0..segments as u32 {
+            self.places.ensure(segment)[0].age.fetch_add(1, Ordering::AcqRel);
+        }
+        self.root.store(None);
+    }
+
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> u64 {
+        let root = self.root.load();
+        let Some(root) = root.as_ref() else { return 0 };
+        root.held() * self.segment_bytes() as u64
+            + (root.segments.len() * size_of::<Option<Arc<[u8]>>>()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 24) as f32
+        };
+        (0..count).map(|_| next() + next() - 1.0).collect()
+    }
+
+    fn codes(metric: Metric, dim: usize, budget: u64) -> Codes {
+        Codes::new(metric, Kernels::get(), dim as u32, 7, budget)
+    }
+
+    /// Writes rows as the index does.
+    fn write(codes: &Codes, slots: &[Slot], known: Slot, vectors: &[f32]) {
+        codes.put(slots, known, codes.encode(vectors).as_ref());
+    }
+
+    #[test]
+    fn ranks_are_those_of_the_vectors_but_for_a_rounding_of_each_number() {
+        for dim in [8, 33, 128, 700] {
+            for (scale, shift) in [(1.0, 0.0), (1e-8, 0.0), (1e12, 0.0), (1.0, 30.0)] {
+                let vectors: Vec<f32> = numbers(600 * dim, 3).iter().map(|x| x * scale + shift).collect();
+                let query: Vec<f32> = numbers(dim, 9).iter().map(|x| x * scale + shift).collect();
+                for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
+                    let codes = codes(metric, dim, 1 << 30);
+                    codes.begin(&vectors);
+                    for (at, some) in vectors.chunks(50 * dim).enumerate() {
+                        let slots: Vec<Slot> = (at as Slot * 50..at as Slot * 50 + 50).collect();
+                        write(&codes, &slots, slots[0], some);
+                    }
+                    let coded = codes.query(&query).unwrap();
+                    let ranks =
+                        |slot: usize| metric.rank(Kernels::get(), &query, &vectors[slot * dim..][..dim]);
+                    let all: Vec<f32> = (0..600).map(ranks).collect();
+                    let spread = |ranks: &[f32]| {
+                        let mean = ranks.iter().sum::<f32>() / ranks.len() as f32;
+                        (ranks.iter().map(|rank| (rank - mean) * (rank - mean)).sum::<f32>()
+                            / ranks.len() as f32)
+                            .sqrt()
+                    };
+                    let off: Vec<f32> =
+                        (0..600).map(|slot| coded.rank(slot).unwrap() - all[slot as usize]).collect();
+                    let mean = off.iter().sum::<f32>() / 600.0;
+                    let wide = off.iter().fold(0f32, |wide, off| wide.max((off - mean).abs()));
+                    assert!(
+                        wide < 0.12 * spread(&all),
+                        "{dim} {scale} {shift} {metric:?}: {wide} of {}",
+                        spread(&all)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_too_close_to_tell_and_rows_not_there_are_left_to_their_vectors() {
+        let dim = 64;
+        let vectors = numbers(300 * dim, 1);
+        let codes = codes(Metric::L2, dim, 1 << 20);
+        assert!(codes.is_idle() && codes.query(&vectors[..dim]).is_none());
+        codes.begin(&vectors);
+        assert!(!codes.is_idle());
+        let slots: Vec<Slot> = (0..100).collect();
+        write(&codes, &slots, 0, &vectors[..100 * dim]);
+        let near: Vec<f32> = vectors[..dim].iter().map(|x| x + 0.001).collect();
+        let coded = codes.query(&near).unwrap();
+        assert_eq!(coded.rank(0), None, "nearer than the steps of its code");
+        assert!(coded.rank(1).is_some());
+        assert_eq!((coded.rank(100), coded.rank(5000)), (None, None), "not written, not there");
+        assert_eq!(coded.missed.take(), [5000]);
+    }
+
+    #[test]
+    fn a_segment_is_made_once_it_was_missed_and_never_of_old_vectors() {
+        let dim = 8;
+        let (old, new) = (numbers(256 * dim, 1), numbers(256 * dim, 2));
+        let codes = codes(Metric::L2, dim, 1 << 20);
+        codes.begin(&old);
+        let query = numbers(dim, 3);
+        let row =
+            |of: &'static [f32]| move |slot: Slot| (slot < 200).then(|| &of[slot as usize * dim..][..dim]);
+        let (old, new): (&'static [f32], &'static [f32]) = (old.leak(), new.leak());
+        assert!(codes.missing().is_none());
+        let missed = || {
+            let coded = codes.query(&query).unwrap();
+            (0..WORN).for_each(|slot| assert_eq!(coded.rank(slot), None));
+            codes.note(&coded);
+            codes.missing()
+        };
+        let missing = missed().unwrap();
+        assert_eq!(missing.slots, 0..256);
+        // A row is written while the old ones are read.
+        write(&codes, &[3], 200, &new[3 * dim..][..dim]);
+        codes.make(&missing, row(old));
+        assert!(codes.query(&query).unwrap().rank(3).is_none());
+        codes.make(&missed().unwrap(), row(new));
+        let rank = |slot: Slot| codes.query(&query).unwrap().rank(slot);
+        let exact = |of: &[f32], slot: usize| Kernels::get().l2_squared(&query, &of[slot * dim..][..dim]);
+        assert!((rank(3).unwrap() - exact(new, 3)).abs() < 0.05);
+        assert!(rank(199).is_some() && rank(200).is_none());
+        // Those who began before see what was; others what is.
+        let before = codes.query(&query).unwrap();
+        write(&codes, &[3], 200, &old[3 * dim..][..dim]);
+        assert!((before.rank(3).unwrap() - exact(new, 3)).abs() < 0.05);
+        assert!((rank(3).unwrap() - exact(old, 3)).abs() < 0.05);
+        codes.clear();
+        assert!(codes.is_idle() && codes.memory() == 0);
+    }
+
+    #[test]
+    fn the_budget_holds() {
+        let dim = 240;
+        let vectors = numbers(256 * dim, 1);
+        let codes = codes(Metric::Cosine, dim, 3 * 256 * 256);
+        codes.begin(&vectors);
+        for first in [0, 256, 512, 768] {
+            let slots: Vec<Slot> = (first..first + 256).collect();
+            write(&codes, &slots, first, &vectors);
+        }
+        assert!(codes.memory() < 3 * 256 * 256 + 1000, "{}", codes.memory());
+        let coded = codes.query(&numbers(dim, 5)).unwrap();
+        assert!(coded.rank(700).is_some() && coded.rank(800).is_none());
+        codes.note(&coded);
+        assert!(codes.missing().is_none(), "there is no room to make it");
+        assert!(Codes::new(Metric::L2, Kernels::get(), 4, 7, 1 << 30).query(&[0.0; 4]).is_none());
+    }
+}

@@ -1,0 +1,91 @@
+//! Seeded random rotations: lengths and angles stay, and no dimension stands out afterwards.
+
+/// An orthogonal map of vectors of one dimension: rounds of random signs and Hadamard transforms over the first and the
+/// last numbers in turn (as in FhtKac, Gao et al., arXiv 2409.09913), O(dim log dim).
+pub(super) struct Rotation {
+    /// The signs of each round.
+    signs: Vec<Box<[f32]>>,
+    /// Numbers that one transform takes: the largest power of two that fits.
+    span: usize,
+}
+
+impl Rotation {
+    pub(super) fn new(dim: usize, seed: u64) -> Rotation {
+        let span = 1 << dim.max(1).ilog2();
+        // Two transforms that overlap need more rounds until everything has met everything.
+        let rounds = if span == dim { 2 } else { 4 };
+        let mut state = seed;
+        let signs = (0..rounds)
+            .map(|_| (0..dim).map(|_| if splitmix(&mut state) >> 63 == 1 { -1.0 } else { 1.0 }).collect())
+            .collect();
+        Rotation { signs, span }
+    }
+
+    pub(super) fn apply(&self, vector: &mut [f32]) {
+        let scale = (self.span as f32).sqrt().recip();
+        let first = vector.len() - self.span;
+        for (round, signs) in self.signs.iter().enumerate() {
+            vector.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
+            let part = if round % 2 == 0 { 0 } else { first };
+            let part = &mut vector[part..part + self.span];
+            hadamard(part);
+            part.iter_mut().for_each(|x| *x *= scale);
+            if first > 0 {
+                let (low, high) = vector.split_at_mut(vector.len().div_ceil(2));
+                for (a, b) in low.iter_mut().zip(high) {
+                    (*a, *b) = (
+                        (*a + *b) * std::f32::consts::FRAC_1_SQRT_2,
+                        (*a - *b) * std::f32::consts::FRAC_1_SQRT_2,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The Walsh-Hadamard transform of a power of two of numbers, not scaled.
+fn hadamard(x: &mut [f32]) {
+    let mut half = 1;
+    while half < x.len() {
+        for pair in x.chunks_exact_mut(2 * half) {
+            let (low, high) = pair.split_at_mut(half);
+            for (a, b) in low.iter_mut().zip(high) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+        half *= 2;
+    }
+}
+
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rotation;
+
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn products_stay_and_what_stood_out_is_spread() {
+        for dim in [1, 2, 3, 31, 64, 100, 384, 1000] {
+            let rotation = Rotation::new(dim, 7);
+            let a: Vec<f32> = (0..dim).map(|i| (i as f32 * 0.7 + 1.0).sin()).collect();
+            let mut b = vec![0.0; dim];
+            b[dim / 2] = 3.0;
+            let (mut a2, mut b2) = (a.clone(), b.clone());
+            rotation.apply(&mut a2);
+            rotation.apply(&mut b2);
+            assert!((dot(&a, &a) - dot(&a2, &a2)).abs() < 1e-3 * dot(&a, &a), "{dim}");
+            assert!((dot(&a, &b) - dot(&a2, &b2)).abs() < 1e-3 * (dim as f32), "{dim}");
+            let most = b2.iter().fold(0f32, |most, x| most.max(x.abs()));
+            assert!(dim < 31 || most < 2.0, "{dim}: {most}");
+        }
+    }
+}
