@@ -83,6 +83,8 @@ const SELDOM = [
   /Index>::(check|repair)$/,
   /^engine_(check|repair|compact|export|mergePayload)$/,
   /Index>::each_entry/,
+  // Sweeps of dead rows.
+  /Index>::advance$/,
   /^(importer|exporter)_/,
   /^<?asteroid_core::export::/,
   /RedbKv as .*>::compact$/,

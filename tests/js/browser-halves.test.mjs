@@ -22,7 +22,7 @@ async function usual([name, storage]) {
   await db.upsert(5, vector(7), { row: 5 })
   await db.update(6, vector(8))
   await db.setPayload(6, { row: -6.25 })
-  for (let row = 0; row < 900; row += 3) await db.delete(row)
+  for (let row = 0; row < 300; row += 3) await db.delete(row)
   await db.deleteMany([1, 2, 4])
   await db.deleteWhere({ row: { $gte: 2900 } })
   const filter = { $or: [{ kind: 'third', row: { $lt: 2000 } }, { words: { $in: ['b3'] } }] }
@@ -37,8 +37,6 @@ async function usual([name, storage]) {
     await db.stats()
     await db.flush()
     if (storage === 'memory') break
-    // Its dead rows are swept meanwhile.
-    await new Promise((done) => setTimeout(done, 300))
     await db.close()
     db = await open(name, options)
   }
@@ -74,6 +72,15 @@ for (const [what, work, wanted] of [
   ['check', 'return (await db.check()).problems.length', 0],
   ['repair', 'return (await db.check({ repair: true })).problems.length', 0],
   ['a patch of a payload', 'await db.mergePayload(6, { more: 1e-7 }); return 1', 1],
+  [
+    'a sweep',
+    `const ids = Array.from({ length: 600 }, (_, i) => 1000 + i)
+     await db.upsertMany({ ids, vectors: ids.map((id) => [id, 1]) })
+     await db.deleteMany(ids)
+     while ((await db.stats()).tombstones > 300) await new Promise((look) => setTimeout(look, 20))
+     return 1`,
+    1,
+  ],
   ['compact', 'await db.compact(); return 1', 1],
   ['patterns', "return db.count({ name: { $regex: '^stra\u1e9ee$', $options: 'i' } })", 10],
   ['a pattern in a search', 'return (await db.search([3, 1], { k: 3, filter: { name: /^W/ } })).length', 3],

@@ -102,6 +102,11 @@ impl Engine {
         reply(self.index.tidy(&Control::NONE))
     }
 
+    /// Whether `tidy` is about to sweep, which is in the half of the engine that is loaded late.
+    pub fn sweeps(&self) -> Reply {
+        reply(self.index.wants_sweep())
+    }
+
     /// Sweeps every deleted row and gives back space.
     pub fn compact(&self) -> Reply {
         done(host::control(|control| self.index.compact(control)))

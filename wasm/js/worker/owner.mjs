@@ -197,12 +197,20 @@ export class Owner {
     })
   }
 
+  #idle() {
+    return this.#waiting === 0 && !this.#closed && !this.#gate && this.engine !== undefined
+  }
+
   /** Keeps the database in shape, step by step while no write waits. A failure shows in the next write. */
   async #tidy() {
     try {
       for (;;) {
         await turn()
-        if (this.#waiting > 0 || this.#closed || this.#gate || !this.engine) return
+        if (!this.#idle()) return
+        if (this.#guard(undefined, () => this.engine.sweeps())) {
+          await loadRest()
+          if (!this.#idle()) return
+        }
         const more = this.#guard(undefined, () => this.engine.tidy())
         if (this.#files?.settled) await this.#stored(false)
         if (!more) return
