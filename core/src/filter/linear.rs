@@ -46,7 +46,7 @@ pub(super) mod simple {
     use super::{MAX_PROGRAM_BYTES, Refused};
     use crate::sync::lock;
     use regex_automata::nfa::thompson::pikevm::{Builder, Cache, PikeVM};
-    use regex_automata::nfa::thompson::{Compiler, Config, WhichCaptures};
+    use regex_automata::nfa::thompson::{BuildError, Compiler, Config, WhichCaptures};
     use regex_syntax::hir::Hir;
     use std::sync::{Arc, Mutex};
 
@@ -57,12 +57,12 @@ pub(super) mod simple {
         pub(crate) fn new(hir: &Hir) -> Result<Self, Refused> {
             let config =
                 Config::new().nfa_size_limit(Some(MAX_PROGRAM_BYTES)).which_captures(WhichCaptures::Implicit);
-            let nfa = Compiler::new().configure(config).build_from_hir(hir);
-            let vm = nfa.and_then(|nfa| Builder::new().build_from_nfa(nfa));
-            let vm = vm.map_err(|error| match error.size_limit() {
+            let refused = |error: BuildError| match error.size_limit() {
                 Some(_) => Refused::TooLarge,
                 None => Refused::Other(error.to_string()),
-            })?;
+            };
+            let nfa = Compiler::new().configure(config).build_from_hir(hir).map_err(refused)?;
+            let vm = Builder::new().build_from_nfa(nfa).map_err(refused)?;
             let cache = Mutex::new(vm.create_cache());
             Ok(Matcher(Arc::new((vm, cache))))
         }
