@@ -81,8 +81,8 @@ const steps = [
   [
     'browser tests',
     nodeTests(() =>
-      ['browser', 'browser-storage', 'browser-tabs', 'browser-move', 'demo'].flatMap((name) =>
-        jsTest(name)(),
+      ['browser', 'browser-halves', 'browser-storage', 'browser-tabs', 'browser-move', 'demo'].flatMap(
+        (name) => jsTest(name)(),
       ),
     ),
   ],

@@ -5,6 +5,9 @@
 #   scripts/wasm.sh build --package asteroid-wasm --profile browser       what browsers get (see build-wasm.mjs)
 #   scripts/wasm.sh clippy --package asteroid-wasm -- -D warnings         lints it
 #
+# What browsers get is built together with the standard library, made small: its panics are bare traps, and its sorts and
+# the like are the short ones. That takes the library's source (rustup's component rust-src, or Debian's package).
+#
 # Where rustup has or can add the target, that is all it takes. Elsewhere (no rustup, or its servers out of reach) it
 # takes Debian's Rust for the web: packages rustc-web, cargo-web, rust-web-src and the lld of the same LLVM; the
 # standard library is then built once and kept. Debian's compiler must be as new as rust-version in Cargo.toml.
@@ -24,10 +27,19 @@ fail() { echo "wasm: $*" >&2; exit 1; }
 arguments=("$@")
 # Where this machine keeps its sources is nobody's business, and takes room in what is downloaded.
 flags="-C target-feature=+simd128 --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src= --remap-path-prefix=$PWD="
+small=()
+[[ "${arguments[0]} ${arguments[*]: -1}" != "build browser" ]] ||
+  small=(-Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size)
+
+be_small() {
+  # Nightly options, which this variable allows in a stable compiler.
+  export RUSTC_BOOTSTRAP=1
+  flags+=" -Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none"
+}
 
 # Cargo's default target folder is shared: builds for another target lie in a folder of their own in it.
 check() {
-  "$1" "${arguments[0]}" --target "$target" --locked "${arguments[@]:1}"
+  "$1" "${arguments[0]}" --target "$target" --locked "${arguments[@]:1}" ${small[@]+"${small[@]}"}
   say "target folder ${CARGO_TARGET_DIR:-target}"
 }
 
@@ -39,10 +51,26 @@ rustup_has_target() {
   fi
 }
 
+rustup_has_source() {
+  [ ${#small[@]} -gt 0 ] || return 0
+  rustup component list --installed | grep -qx rust-src && return
+  # What is here already is not asked for elsewhere.
+  if installed rust-web-src; then return 1; fi
+  say "adding rust-src with rustup"
+  timeout 180 rustup component add rust-src </dev/null || { say "rustup could not add rust-src"; return 1; }
+}
+
+installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
+
+with_rustup() {
+  [ ${#small[@]} -eq 0 ] || be_small
+  CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$flags check cargo
+}
+
 install_missing() {
   local missing=() name
   for name in "$@"; do
-    dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+    installed "$name" || missing+=("$name")
   done
   [ ${#missing[@]} -eq 0 ] && return
   [ "$(id -u)" -eq 0 ] || fail "these Debian packages are needed: apt-get install ${missing[*]}"
@@ -58,11 +86,17 @@ candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/.*Candidate: \([0-9]
 
 at_least() { [ "$(printf '%s\n' "$2" "${1:-0}" | sort -V | head -n 1)" = "$2" ]; }
 
+need=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+debian_can() {
+  command -v apt-get >/dev/null && at_least "$(candidate rustc-web)" "$need" &&
+    { [ "$(id -u)" -eq 0 ] || installed rust-web-src; }
+}
+
 with_debian() {
   command -v apt-get >/dev/null ||
     fail "neither rustup nor apt-get can provide $target: install its standard library for your Rust"
-  local need have
-  need=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  local have
   have=$(candidate rustc-web)
   # The package lists may be missing, or older than the compiler that the archive has by now.
   if ! at_least "$have" "$need"; then
@@ -77,12 +111,17 @@ with_debian() {
   llvm=$("$rustc" -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
   install_missing "lld-$llvm"
   std=$cache/std-$("$rustc" -vV | sha256sum | cut -c1-16)
-  [ -e "$std/done" ] || build_std "$rustc" "$cargo" "$std"
+  if [ ${#small[@]} -gt 0 ]; then
+    be_small
+  else
+    [ -e "$std/done" ] || build_std "$rustc" "$cargo" "$std"
+    flags+=" --sysroot=$std"
+  fi
 
   # A target folder of its own: the other compiler's artefacts cannot be shared.
   export RUSTC=$rustc CARGO_TARGET_DIR=target/debian-web
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=/usr/bin/wasm-ld-$llvm
-  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C linker-flavor=wasm-ld --sysroot=$std $flags"
+  export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="-C linker-flavor=wasm-ld $flags"
   unset RUSTFLAGS
   check "$cargo"
 }
@@ -125,8 +164,12 @@ case $route in
   rustup | debian | any) ;;
   *) fail "ASTEROID_WASM_ROUTE must be rustup or debian, not $route" ;;
 esac
-if [ "$route" != debian ] && rustup_has_target; then
-  CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS=$flags check cargo
+if [ "$route" != debian ] && rustup_has_target && rustup_has_source; then
+  with_rustup
+elif [ "$route" != debian ] && [ ${#small[@]} -gt 0 ] && ! { [ "$route" = any ] && debian_can; } && rustup_has_target; then
+  say "the download will be larger than it could be: the standard library's source is missing (rustup component add rust-src)"
+  small=()
+  with_rustup
 elif [ "$route" != rustup ]; then
   # Debian's compiler for the web has no clippy of its version.
   [ "${arguments[0]}" != clippy ] || { say "left out: clippy needs the target from rustup"; exit 0; }

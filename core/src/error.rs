@@ -101,8 +101,13 @@ impl Code {
 }
 
 /// An error: a [`Code`] to branch on, a message for people, and the cause where there is one.
+///
+/// One word large, so that what answers with a `Result` moves little.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     code: Code,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -114,31 +119,37 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error of `code`; the message says what was wrong, what was expected, and what to do.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Error { code, message: message.into(), source: None }
+        Error::of(code, message.into())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn of(code: Code, message: String) -> Self {
+        Error(Box::new(Parts { code, message, source: None }))
     }
 
     /// The same error with its cause kept.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.0.source = Some(source.into());
         self
     }
 
     /// The same error, its message prefixed with where it happened.
     #[must_use]
     pub fn at(mut self, place: impl fmt::Display) -> Self {
-        self.message = format!("{place}: {}", self.message);
+        self.0.message = format!("{place}: {}", self.0.message);
         self
     }
 
     /// The stable code.
     pub fn code(&self) -> Code {
-        self.code
+        self.0.code
     }
 
     /// The message, without the cause.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// `CORRUPT`, naming what is damaged.
@@ -165,12 +176,12 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code.as_str(), self.message)
+        write!(f, "{}: {}", self.0.code.as_str(), self.0.message)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| &**source as _)
+        self.0.source.as_ref().map(|source| &**source as _)
     }
 }

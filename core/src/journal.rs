@@ -7,7 +7,7 @@
 //! see [`Journal::open`].
 
 use crate::bytes::Bytes;
-use crate::{Error, Result, sync};
+use crate::{Error, Result, checksum, sync};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -77,7 +77,7 @@ impl Journal {
         }
         let mut header = [0; HEADER as usize];
         self.bytes.read_at(0, &mut header)?;
-        let whole = &header[..8] == MAGIC && word(&header, 28) == crc32c::crc32c(&header[..28]);
+        let whole = &header[..8] == MAGIC && word(&header, 28) == checksum::crc32c(&header[..28]);
         Ok(whole.then(|| long(&header, 8)))
     }
 
@@ -121,7 +121,7 @@ impl Journal {
         let mut body = vec![0; body_len as usize];
         self.bytes.read_at(at + FRAME as u64, &mut body)?;
         invert(&mut body);
-        Ok((word(&head, 24) == crc32c::crc32c(&body)).then(|| (long(&head, 4), body)))
+        Ok((word(&head, 24) == checksum::crc32c(&body)).then(|| (long(&head, 4), body)))
     }
 
     fn frame_header(&self, at: u64, len: u64) -> Result<Option<[u8; FRAME]>> {
@@ -131,7 +131,7 @@ impl Journal {
         let mut head = [0; FRAME];
         self.bytes.read_at(at, &mut head)?;
         invert(&mut head);
-        Ok((word(&head, 20) == crc32c::crc32c(&head[..20]) && length(&head) > 0).then_some(head))
+        Ok((word(&head, 20) == checksum::crc32c(&head[..20]) && length(&head) > 0).then_some(head))
     }
 
     /// Whether the bad frame at `at` is what a dying process or machine leaves, rather than later damage.
@@ -184,7 +184,8 @@ impl Journal {
             let head = &tail[start..start + FRAME];
             // The checksum is the expensive test: plausible numbers come first.
             let synced = long(head, 12);
-            if synced > bad && synced <= bad + start as u64 && word(head, 20) == crc32c::crc32c(&head[..20]) {
+            if synced > bad && synced <= bad + start as u64 && word(head, 20) == checksum::crc32c(&head[..20])
+            {
                 return Ok(true);
             }
         }
@@ -199,9 +200,9 @@ impl Journal {
         frame.extend_from_slice(&len.to_be_bytes());
         frame.extend_from_slice(&seq.to_le_bytes());
         frame.extend_from_slice(&self.synced.load(Ordering::Acquire).to_le_bytes());
-        let sum = crc32c::crc32c(&frame);
+        let sum = checksum::crc32c(&frame);
         frame.extend_from_slice(&sum.to_le_bytes());
-        frame.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        frame.extend_from_slice(&checksum::crc32c(body).to_le_bytes());
         frame.extend_from_slice(body);
         invert(&mut frame);
         if let Err(error) = self.bytes.write_at(at, &frame) {
@@ -243,7 +244,7 @@ impl Journal {
         let mut header = [0; HEADER as usize];
         header[..8].copy_from_slice(MAGIC);
         header[8..16].copy_from_slice(&base.to_le_bytes());
-        let sum = crc32c::crc32c(&header[..28]);
+        let sum = checksum::crc32c(&header[..28]);
         header[28..].copy_from_slice(&sum.to_le_bytes());
         self.bytes.set_len(HEADER)?;
         self.bytes.write_at(0, &header)?;

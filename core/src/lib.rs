@@ -4,6 +4,7 @@
 //! in through two seams, [`kv::Kv`] and [`bytes::Bytes`]; threads through [`Pool`]. See `ARCHITECTURE.md`.
 
 pub mod bytes;
+pub mod checksum;
 mod codes;
 mod error;
 mod export;

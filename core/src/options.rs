@@ -2,7 +2,7 @@
 
 use crate::filter::terms::PathRules;
 pub use crate::graph::policy::LinkPolicy;
-use crate::{Code, Error, Metric, Result};
+use crate::{Code, Error, Metric, Result, checksum};
 
 /// Largest dimension of a vector.
 pub const MAX_DIM: u32 = 65_535;
@@ -213,7 +213,7 @@ impl Manifest {
             out.extend_from_slice(&field.to_le_bytes());
         }
         out.extend_from_slice(&c.seed.to_le_bytes());
-        let crc = crc32c::crc32c(&out);
+        let crc = checksum::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
     }
@@ -234,7 +234,7 @@ impl Manifest {
         let version = word(8)?;
         // Every version keeps magic, version and a trailing checksum, so that a newer one is told from damage.
         let sum_at = bytes.len().checked_sub(4).ok_or_else(|| damaged("it ends early"))?;
-        if word(sum_at)? != crc32c::crc32c(&bytes[..sum_at]) {
+        if word(sum_at)? != checksum::crc32c(&bytes[..sum_at]) {
             return Err(damaged("its checksum does not match"));
         }
         if version > FORMAT_VERSION {

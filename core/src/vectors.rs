@@ -7,7 +7,7 @@
 use crate::bytes::{Bytes, Mapping};
 use crate::simd::Kernels;
 use crate::table::Table;
-use crate::{Error, Result, Slot, VectorStorage, sync};
+use crate::{Error, Result, Slot, VectorStorage, checksum, sync};
 use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
 use std::ops::Deref;
@@ -97,7 +97,7 @@ impl Layout {
         header[8..12].copy_from_slice(&(self.dim as u32).to_le_bytes());
         header[12..16].copy_from_slice(&self.rows.to_le_bytes());
         header[16..24].copy_from_slice(&self.pages.to_le_bytes());
-        let sum = crc32c::crc32c(&header[..PAGE as usize - 4]);
+        let sum = checksum::crc32c(&header[..PAGE as usize - 4]);
         header[PAGE as usize - 4..].copy_from_slice(&sum.to_le_bytes());
         header
     }
@@ -105,7 +105,7 @@ impl Layout {
 
 fn checksum(slot: Slot, row: &[u8]) -> u32 {
     // Never 0, so that a row that was never written is not mistaken for one.
-    crc32c::crc32c_append(crc32c::crc32c(&slot.to_le_bytes()), row).max(1)
+    checksum::crc32c_append(checksum::crc32c(&slot.to_le_bytes()), row).max(1)
 }
 
 /// One group of rows in memory.

@@ -13,7 +13,7 @@
 
 use crate::locked;
 use asteroid_core::bytes::Bytes;
-use asteroid_core::{Code, Error, Result};
+use asteroid_core::{Code, Error, Result, checksum};
 use redb::StorageBackend;
 use std::fmt;
 use std::io;
@@ -227,7 +227,7 @@ impl Checked {
         copy.extend_from_slice(MAGIC);
         copy.extend_from_slice(&head.generation.to_le_bytes());
         copy.extend_from_slice(&head.block[..]);
-        let sum = crc32c::crc32c(&copy);
+        let sum = checksum::crc32c(&copy);
         copy.extend_from_slice(&sum.to_le_bytes());
         self.bytes.write_at(COPY_AT[head.target], &copy)
     }
@@ -274,7 +274,7 @@ fn stored_at(number: u64) -> u64 {
 }
 
 fn block_sum(number: u64, data: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), data)
+    checksum::crc32c_append(checksum::crc32c(&number.to_le_bytes()), data)
 }
 
 /// The data of a stored block. A block that was never written fails too: redb writes a page whole before it
@@ -299,7 +299,7 @@ fn read_copy(bytes: &dyn Bytes, len: u64, which: usize) -> Result<Option<Copy>> 
     let mut stored = [0; COPY];
     bytes.read_at(at, &mut stored)?;
     let (body, sum) = stored.split_at(COPY - 4);
-    if !body.starts_with(MAGIC) || sum != crc32c::crc32c(body).to_le_bytes() {
+    if !body.starts_with(MAGIC) || sum != checksum::crc32c(body).to_le_bytes() {
         return Ok(None);
     }
     let mut generation = [0; 8];

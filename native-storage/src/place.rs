@@ -1,6 +1,6 @@
 //! [`Place`]: the files of a database directory and what state they are in.
 
-use asteroid_core::{Code, Error, Result};
+use asteroid_core::{Code, Error, Result, checksum};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -165,7 +165,7 @@ impl Place {
             )));
         }
         let text = path.to_str().ok_or_else(|| Error::invalid("vectorFilePath must be valid Unicode"))?;
-        let mut stored = crc32c::crc32c(text.as_bytes()).to_le_bytes().to_vec();
+        let mut stored = checksum::crc32c(text.as_bytes()).to_le_bytes().to_vec();
         stored.extend_from_slice(text.as_bytes());
         put(&path, &[])?;
         if let Some(parent) = path.parent() {
@@ -221,7 +221,7 @@ impl Place {
             Err(error) => return Err(Error::io(path.display(), error)),
         };
         let text =
-            stored.split_at_checked(4).filter(|(sum, text)| *sum == crc32c::crc32c(text).to_le_bytes());
+            stored.split_at_checked(4).filter(|(sum, text)| *sum == checksum::crc32c(text).to_le_bytes());
         match text.and_then(|(_, text)| std::str::from_utf8(text).ok()) {
             Some(text) => Ok(Some(PathBuf::from(text))),
             None => Err(Error::corrupt(format!("{} is damaged; restore it from a copy", path.display()))),

@@ -182,6 +182,11 @@ export interface OpenOptions {
   /** Browser: where `asteroid.wasm` of this package is served. In Node it changes nothing. */
   wasmUrl?: string | { readonly href: string } | undefined
   /**
+   * Browser: where `asteroid-rest.wasm` of this package is served, which is loaded when it is first needed. Without it,
+   * it is looked for next to `wasmUrl`, if that is given. In Node it changes nothing.
+   */
+  restUrl?: string | { readonly href: string } | undefined
+  /**
    * Make the database of a file that `export` wrote, while it is read or downloaded. There must be none yet, else
    * `NOT_EMPTY`; with `reinit` the one there is deleted, once the file has shown what it is. Fixed options are the
    * file's and may be left out; given, they must agree, but for `storage`, `vectorStorageType` and `vectorFilePath`,

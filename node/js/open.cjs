@@ -30,6 +30,7 @@ const OPTIONS = [
   'onProgress',
   'workerUrl',
   'wasmUrl',
+  'restUrl',
 ]
 const MEMORY = ':memory:'
 const MAX_U32 = 2 ** 32 - 1
@@ -143,6 +144,7 @@ function checkOpen(path, options) {
     indexes: checkIndexes(given.indexes),
     workerUrl: checkUrl(given.workerUrl, 'workerUrl'),
     wasmUrl: checkUrl(given.wasmUrl, 'wasmUrl'),
+    restUrl: checkUrl(given.restUrl, 'restUrl'),
   }
 }
 

@@ -66,7 +66,7 @@ const filesOf = (folder) => readdirSync(folder, { recursive: true }).map(String)
 
 test('the tarball holds the browser build', () => {
   const { files } = pack()
-  for (const name of ['index.mjs', 'worker.mjs', 'asteroid.wasm', 'inline.mjs'])
+  for (const name of ['index.mjs', 'worker.mjs', 'asteroid.wasm', 'asteroid-rest.wasm', 'inline.mjs'])
     assert.ok(files.includes(`wasm/dist/${name}`), `wasm/dist/${name} is missing`)
 })
 

@@ -1,7 +1,8 @@
 //! The bulk build, its steps and their times.
 
-use crate::convert::{plain, set};
+use crate::convert::plain;
 use crate::engine::Engine;
+use crate::fields::set;
 use crate::host;
 use crate::reply::{Reply, done, to_js};
 use crate::stage::Stage;

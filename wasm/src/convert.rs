@@ -1,10 +1,9 @@
 //! Between JavaScript values and the engine's.
 
-use crate::reply::Reply;
+use crate::fields::{Fields, numbers, set};
 use asteroid_core::filter::Filter;
 use asteroid_core::{Error, Explain, Hit, Id, Include, Index, Result, Row, SearchParams, Selection};
-use js_sys::{Array, BigInt, Float32Array, Float64Array, Object, Reflect, Uint32Array};
-use serde::{Deserialize, Serialize};
+use js_sys::{Array, BigInt, Float32Array, Float64Array, Object, Uint32Array};
 use std::sync::Arc;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -49,11 +48,6 @@ fn ids_out<'a>(ids: impl Iterator<Item = &'a Id> + Clone) -> JsValue {
         Some(numbers) => Float64Array::from(&numbers[..]).into(),
         None => ids.map(id_out).collect::<Array>().into(),
     }
-}
-
-/// Sets a field of a fresh plain object, which cannot fail.
-pub(crate) fn set(object: &Object, name: &str, value: impl Into<JsValue>) {
-    let _ = Reflect::set(object, &name.into(), &value.into());
 }
 
 fn payloads_out<'a>(payloads: impl Iterator<Item = Option<&'a str>>) -> Array {
@@ -118,8 +112,6 @@ pub(crate) fn some_rows_out(rows: Vec<Option<Row>>, include: Include) -> Object 
 }
 
 /// How to search, as the facade gives it: every field checked and present.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct SearchArgs {
     k: u32,
     ef_search: Option<u32>,
@@ -132,8 +124,18 @@ pub(crate) struct SearchArgs {
 }
 
 impl SearchArgs {
-    pub(crate) fn read(args: JsValue) -> std::result::Result<SearchArgs, JsValue> {
-        serde_wasm_bindgen::from_value(args).map_err(JsValue::from)
+    pub(crate) fn read(args: JsValue) -> Result<SearchArgs> {
+        let args = Fields::of(args);
+        Ok(SearchArgs {
+            k: args.count("k")?.unwrap_or_default(),
+            ef_search: args.count("efSearch")?,
+            offset: args.count("offset")?.unwrap_or_default(),
+            max_distance: args.number("maxDistance")?,
+            payload: args.flag("payload")?,
+            vector: args.flag("vector")?,
+            filter: args.text("filter")?,
+            explain: args.flag("explain")?,
+        })
     }
 
     pub(crate) fn params(&self) -> SearchParams {
@@ -153,47 +155,24 @@ pub(crate) fn select(index: &Index, filter: Option<&str>) -> Result<Option<Selec
     filter.map(|text| index.select(&Arc::new(Filter::parse(text)?))).transpose()
 }
 
-#[derive(Serialize)]
-struct Costs {
-    scan: f64,
-    bridge: f64,
-    sweep: f64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ExplainOut {
-    plan: &'static str,
-    fell_back: bool,
-    exact: bool,
-    rows: f64,
-    matches: f64,
-    undecided: f64,
-    measured: f64,
-    lists: f64,
-    checked: f64,
-    costs: Costs,
-    select_ms: f64,
-    search_ms: f64,
-}
-
 /// What a search did, with its two times in milliseconds.
-pub(crate) fn explain_out(explain: &Explain, select_ms: f64, search_ms: f64) -> Reply {
+pub(crate) fn explain_out(explain: &Explain, select_ms: f64, search_ms: f64) -> Object {
     let [scan, bridge, sweep] = explain.costs.map(f64::ceil);
-    crate::reply::object(&ExplainOut {
-        plan: explain.plan,
-        fell_back: explain.fell_back,
-        exact: explain.exact,
-        rows: explain.rows as f64,
-        matches: explain.matches as f64,
-        undecided: explain.undecided as f64,
-        measured: explain.measured as f64,
-        lists: explain.lists as f64,
-        checked: explain.checked as f64,
-        costs: Costs { scan, bridge, sweep },
-        select_ms,
-        search_ms,
-    })
+    let out = numbers(&[
+        ("rows", explain.rows as f64),
+        ("matches", explain.matches as f64),
+        ("undecided", explain.undecided as f64),
+        ("measured", explain.measured as f64),
+        ("lists", explain.lists as f64),
+        ("checked", explain.checked as f64),
+        ("selectMs", select_ms),
+        ("searchMs", search_ms),
+    ]);
+    set(&out, "plan", explain.plan);
+    set(&out, "fellBack", explain.fell_back);
+    set(&out, "exact", explain.exact);
+    set(&out, "costs", numbers(&[("scan", scan), ("bridge", bridge), ("sweep", sweep)]));
+    out
 }
 
 /// A plain object as a value, for fields set by hand.

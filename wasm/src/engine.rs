@@ -1,14 +1,14 @@
 //! An open database: its life, and the writes of one row or of one commit.
 
-use crate::convert::{id_in, id_out, plain, set};
+use crate::convert::{id_in, id_out, plain};
+use crate::fields::{numbers, set};
 use crate::host;
 use crate::open::OpenArgs;
-use crate::reply::{Reply, done, object, reply, to_js};
+use crate::reply::{Reply, done, reply, to_js};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
 use asteroid_core::{CheckReport, Control, Index, Mode, Problem, Result, Serial, Stats};
 use js_sys::{Array, Object};
-use serde::Serialize;
 use std::rc::Rc;
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
@@ -27,16 +27,13 @@ pub(crate) fn mode(upsert: bool) -> Mode {
 impl Engine {
     /// Opens or creates a database in the files that the host holds open.
     pub fn open(args: JsValue) -> std::result::Result<Engine, JsValue> {
-        host::watch_panics();
-        let args: OpenArgs = serde_wasm_bindgen::from_value(args)?;
-        let index = args.open().map_err(|error| to_js(&error))?;
+        let index = OpenArgs::read(args).and_then(OpenArgs::open).map_err(|error| to_js(&error))?;
         Ok(Engine { index: Rc::new(index) })
     }
 
     /// Fails where `args` ask for another database than this one is: for those who share it.
     pub fn agree(&self, args: JsValue) -> Reply {
-        let args: OpenArgs = serde_wasm_bindgen::from_value(args)?;
-        done(args.agree(&self.index))
+        done(OpenArgs::read(args).and_then(|args| args.agree(&self.index)))
     }
 
     /// Numbers per vector.
@@ -97,12 +94,17 @@ impl Engine {
     /// Figures about the database.
     pub fn stats(&self) -> Reply {
         let stats = self.index.stats().map_err(|error| to_js(&error))?;
-        object(&StatsOut::from(stats))
+        Ok(plain(stats_out(&stats)))
     }
 
     /// One step of what keeps the database in shape, a few milliseconds; whether there is more.
     pub fn tidy(&self) -> Reply {
         reply(self.index.tidy(&Control::NONE))
+    }
+
+    /// Whether `tidy` is about to sweep, which is in the half of the engine that is loaded late.
+    pub fn sweeps(&self) -> Reply {
+        reply(self.index.wants_sweep())
     }
 
     /// Sweeps every deleted row and gives back space.
@@ -137,42 +139,22 @@ impl Engine {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StatsOut {
-    rows: f64,
-    tombstones: f64,
-    free_slots: f64,
-    cache_bytes: f64,
-    adjacency_bytes: f64,
-    vector_bytes: f64,
-    code_bytes: f64,
-    kv_bytes: f64,
-    upper_bytes: f64,
-    table_bytes: f64,
-    vector_file_bytes: f64,
-    kv_file_bytes: f64,
-    journal_bytes: f64,
-}
-
-impl From<Stats> for StatsOut {
-    fn from(stats: Stats) -> StatsOut {
-        StatsOut {
-            rows: stats.rows as f64,
-            tombstones: stats.tombstones as f64,
-            free_slots: stats.free_slots as f64,
-            cache_bytes: stats.cache_bytes as f64,
-            adjacency_bytes: stats.adjacency_bytes as f64,
-            vector_bytes: stats.vector_bytes as f64,
-            code_bytes: stats.code_bytes as f64,
-            kv_bytes: stats.kv_bytes as f64,
-            upper_bytes: stats.upper_bytes as f64,
-            table_bytes: stats.table_bytes as f64,
-            vector_file_bytes: stats.vector_file_bytes as f64,
-            kv_file_bytes: stats.kv_file_bytes as f64,
-            journal_bytes: stats.journal_bytes as f64,
-        }
-    }
+fn stats_out(stats: &Stats) -> Object {
+    numbers(&[
+        ("rows", stats.rows as f64),
+        ("tombstones", stats.tombstones as f64),
+        ("freeSlots", stats.free_slots as f64),
+        ("cacheBytes", stats.cache_bytes as f64),
+        ("adjacencyBytes", stats.adjacency_bytes as f64),
+        ("vectorBytes", stats.vector_bytes as f64),
+        ("codeBytes", stats.code_bytes as f64),
+        ("kvBytes", stats.kv_bytes as f64),
+        ("upperBytes", stats.upper_bytes as f64),
+        ("tableBytes", stats.table_bytes as f64),
+        ("vectorFileBytes", stats.vector_file_bytes as f64),
+        ("kvFileBytes", stats.kv_file_bytes as f64),
+        ("journalBytes", stats.journal_bytes as f64),
+    ])
 }
 
 fn problems_out(found: &[Problem]) -> Array {

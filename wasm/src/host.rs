@@ -1,6 +1,7 @@
 //! What the worker's JavaScript provides: files, the time, and an ear for the call that is running.
 
 use asteroid_core::Control;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(raw_module = "asteroid-host")]
@@ -24,8 +25,8 @@ extern "C" {
     fn cancelled() -> bool;
     /// Tells the caller of the running call how far it is.
     fn progress(done: f64, total: f64, step: u32);
-    /// Keeps what a panic said: the trap that follows says nothing.
-    fn panicked(message: &str);
+    /// Loads what of the engine is seldom used, and returns when it is there.
+    fn rest();
 }
 
 /// Runs `work` under a [`Control`] that asks and tells the caller of the running call.
@@ -43,7 +44,13 @@ pub(crate) fn given_up() -> bool {
     cancelled()
 }
 
-/// Has panics tell JavaScript what they said.
-pub(crate) fn watch_panics() {
-    std::panic::set_hook(Box::new(|info| panicked(&info.to_string())));
+/// Has what of the engine is seldom used be there. Called by what `scripts/lib/split-wasm.mjs` puts in its place.
+#[wasm_bindgen]
+#[expect(unreachable_pub, reason = "JavaScript reaches it")]
+pub fn need() {
+    static HERE: AtomicBool = AtomicBool::new(false);
+    if !HERE.load(Ordering::Relaxed) {
+        rest();
+        HERE.store(true, Ordering::Relaxed);
+    }
 }

@@ -1,7 +1,8 @@
 //! Inserts of many rows, in steps.
 
-use crate::convert::{id_out, plain, set};
+use crate::convert::{id_out, plain};
 use crate::engine::{Engine, mode};
+use crate::fields::set;
 use crate::host;
 use crate::reply::{Reply, done, to_js};
 use crate::stage::Stage;

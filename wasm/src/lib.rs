@@ -11,6 +11,7 @@ mod bulk;
 mod conformance;
 mod convert;
 mod engine;
+mod fields;
 mod files;
 mod host;
 mod insert;

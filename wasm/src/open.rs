@@ -1,5 +1,6 @@
 //! Opening and creating: the same files, in the same order of steps, as in a directory on disk.
 
+use crate::fields::Fields;
 use crate::files::HostFile;
 use asteroid_core::bytes::{Bytes, MemBytes};
 use asteroid_core::filter::terms::PathRules;
@@ -9,16 +10,13 @@ use asteroid_core::{
     Quantization, Result, StoreKind, Stores, VectorStorage,
 };
 use asteroid_native_storage::{CowBytes, RedbKv};
-use serde::Deserialize;
 use std::sync::Arc;
+use wasm_bindgen::JsValue;
 
 const MANIFEST_MOST: u64 = 1 << 16;
 
 /// The options of `open`, with the names the facade uses.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct OpenArgs {
-    #[serde(default)]
     memory: bool,
     dim: Option<u32>,
     metric: Option<String>,
@@ -28,20 +26,14 @@ pub(crate) struct OpenArgs {
     ef_construction: Option<u32>,
     vector_storage_type: Option<u32>,
     paged_max_cached_pages: Option<u32>,
-    reinit: Option<bool>,
+    reinit: bool,
     cache_bytes: Option<f64>,
     link_policy: Option<String>,
     quantization: Option<String>,
-    read_only: Option<bool>,
-    repair: Option<bool>,
+    read_only: bool,
+    repair: bool,
     seed: Option<u64>,
-    indexes: Option<IndexArgs>,
-}
-
-#[derive(Deserialize)]
-struct IndexArgs {
-    include: Vec<String>,
-    exclude: Vec<String>,
+    indexes: Option<PathRules>,
 }
 
 fn one_of<T: Copy>(
@@ -58,6 +50,32 @@ fn one_of<T: Copy>(
 }
 
 impl OpenArgs {
+    pub(crate) fn read(args: JsValue) -> Result<OpenArgs> {
+        let args = Fields::of(args);
+        let rules = |paths: Fields| -> Result<PathRules> {
+            Ok(PathRules { include: paths.texts("include")?, exclude: paths.texts("exclude")? })
+        };
+        Ok(OpenArgs {
+            memory: args.flag("memory")?,
+            dim: args.count("dim")?,
+            metric: args.text("metric")?,
+            m: args.count("m")?,
+            m_max: args.count("mMax")?,
+            m_max0: args.count("mMax0")?,
+            ef_construction: args.count("efConstruction")?,
+            vector_storage_type: args.count("vectorStorageType")?,
+            paged_max_cached_pages: args.count("pagedMaxCachedPages")?,
+            reinit: args.flag("reinit")?,
+            cache_bytes: args.number("cacheBytes")?,
+            link_policy: args.text("linkPolicy")?,
+            quantization: args.text("quantization")?,
+            read_only: args.flag("readOnly")?,
+            repair: args.flag("repair")?,
+            seed: args.long("seed")?,
+            indexes: args.object("indexes").map(rules).transpose()?,
+        })
+    }
+
     fn request(self) -> Result<OpenRequest> {
         let vector_storage = match self.vector_storage_type {
             None => None,
@@ -81,7 +99,7 @@ impl OpenArgs {
             vector_storage,
             seed: self.seed,
             store: None,
-            reinit: self.reinit.unwrap_or(false),
+            reinit: self.reinit,
             options: Options {
                 cache_bytes: self.cache_bytes.map_or(defaults.cache_bytes, |bytes| bytes as u64),
                 paged_max_cached_pages: self.paged_max_cached_pages,
@@ -94,17 +112,15 @@ impl OpenArgs {
                     Quantization::name,
                 )?
                 .unwrap_or_default(),
-                repair: self.repair.unwrap_or(false),
-                read_only: self.read_only.unwrap_or(false),
+                repair: self.repair,
+                read_only: self.read_only,
                 link_policy: one_of(
                     "linkPolicy",
                     self.link_policy.as_deref(),
                     &LinkPolicy::ALL,
                     LinkPolicy::name,
                 )?,
-                indexes: self
-                    .indexes
-                    .map(|paths| PathRules { include: paths.include, exclude: paths.exclude }),
+                indexes: self.indexes,
             },
         })
     }

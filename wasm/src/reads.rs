@@ -1,9 +1,10 @@
 //! Reads by id, searches and scans.
 
 use crate::convert::{
-    SearchArgs, explain_out, hit_lists_out, hits_out, id_in, plain, rows_out, select, set, some_rows_out,
+    SearchArgs, explain_out, hit_lists_out, hits_out, id_in, plain, rows_out, select, some_rows_out,
 };
 use crate::engine::Engine;
+use crate::fields::set;
 use crate::host;
 use crate::reply::{Reply, reply, to_js};
 use crate::stage::Stage;
@@ -46,7 +47,7 @@ impl Engine {
 
     /// The nearest rows, as columns.
     pub fn search(&self, query: Vec<f32>, args: JsValue) -> Reply {
-        let args = SearchArgs::read(args)?;
+        let args = SearchArgs::read(args).map_err(|error| to_js(&error))?;
         let params = args.params();
         let started = host::now();
         let found = host::control(|control| {
@@ -58,7 +59,7 @@ impl Engine {
         let (hits, explain, selected) = found.map_err(|error| to_js(&error))?;
         let out = hits_out(&hits, params.include);
         if args.explain {
-            set(&out, "explain", explain_out(&explain, selected - started, host::now() - selected)?);
+            set(&out, "explain", explain_out(&explain, selected - started, host::now() - selected));
         }
         Ok(plain(out))
     }
@@ -66,7 +67,7 @@ impl Engine {
     /// Begins a search for each query on `stage`.
     #[wasm_bindgen(js_name = beginSearches)]
     pub fn begin_searches(&self, stage: Stage, args: JsValue) -> std::result::Result<Searches, JsValue> {
-        let args = SearchArgs::read(args)?;
+        let args = SearchArgs::read(args).map_err(|error| to_js(&error))?;
         let selection = select(&self.index, args.filter.as_deref()).map_err(|error| to_js(&error))?;
         Ok(Searches {
             index: Rc::clone(&self.index),

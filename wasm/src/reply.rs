@@ -1,7 +1,6 @@
 //! Errors and values on their way out.
 
 use asteroid_core::{Error, Result};
-use serde::Serialize;
 use wasm_bindgen::JsValue;
 
 /// What a call of the engine gives JavaScript.
@@ -27,9 +26,4 @@ pub(crate) fn reply<T: Into<JsValue>>(result: Result<T>) -> Reply {
 /// `undefined`, or the error.
 pub(crate) fn done(result: Result<()>) -> Reply {
     reply(result.map(|()| JsValue::UNDEFINED))
-}
-
-/// A plain object with the fields of `value`.
-pub(crate) fn object<T: Serialize>(value: &T) -> Reply {
-    serde_wasm_bindgen::to_value(value).map_err(JsValue::from)
 }

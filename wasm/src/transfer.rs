@@ -56,9 +56,8 @@ impl Importer {
     /// For the arguments of `open`.
     #[wasm_bindgen(constructor)]
     pub fn new(args: JsValue) -> std::result::Result<Importer, JsValue> {
-        host::watch_panics();
-        let args: OpenArgs = serde_wasm_bindgen::from_value(args)?;
-        args.import().map(Importer).map_err(|error| to_js(&error))
+        let importing = OpenArgs::read(args).and_then(OpenArgs::import);
+        importing.map(Importer).map_err(|error| to_js(&error))
     }
 
     /// Takes the next bytes of the file, and tells of them.

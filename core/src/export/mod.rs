@@ -51,7 +51,7 @@ fn preamble() -> ([u8; PREAMBLE], u32) {
     let mut out = [0; PREAMBLE];
     out[..8].copy_from_slice(MAGIC);
     out[8..12].copy_from_slice(&EXPORT_VERSION.to_le_bytes());
-    let sum = crc32c::crc32c(&out[..12]);
+    let sum = crate::checksum::crc32c(&out[..12]);
     out[12..].copy_from_slice(&sum.to_le_bytes());
     (out, sum)
 }
@@ -60,7 +60,7 @@ fn preamble() -> ([u8; PREAMBLE], u32) {
 fn chained(last: u32, kind: u8, body: &[u8]) -> u32 {
     let mut head = [kind; 5];
     head[1..].copy_from_slice(&(body.len() as u32).to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c_append(last, &head), body)
+    crate::checksum::crc32c_append(crate::checksum::crc32c_append(last, &head), body)
 }
 
 /// Rows in a full frame of vectors.

@@ -2,6 +2,7 @@
 
 use super::write::is_counters;
 use super::{ABSENT, END, EXPORT_VERSION, HEAD, HEADER, KEYED, MAGIC, MOST, PREAMBLE, VECTORS, chained};
+use crate::checksum;
 use crate::index::meta::Meta;
 use crate::journal::{self, Journal};
 use crate::kv::batch::take_slice;
@@ -201,7 +202,7 @@ impl Import {
         }
         let Some(preamble) = bytes.get(..PREAMBLE) else { return Ok(0) };
         let sum = word(preamble, 12);
-        if sum != crc32c::crc32c(&preamble[..12]) {
+        if sum != checksum::crc32c(&preamble[..12]) {
             return Err(damaged("its first bytes fail their checksum"));
         }
         let version = word(preamble, 8);

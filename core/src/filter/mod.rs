@@ -57,6 +57,8 @@
 
 mod compare;
 mod eval;
+mod fold;
+mod linear;
 mod names;
 mod number;
 mod parse;

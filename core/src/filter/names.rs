@@ -72,7 +72,17 @@ pub(super) fn unknown(name: &str, known: &[&'static str], elsewhere: &[&'static 
 /// `name`, cut if a hostile caller made it long, with nothing in it that could confuse a terminal.
 pub(super) fn shorten(name: &str) -> String {
     const LONGEST: usize = 60;
-    let mut text: String = name.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    let mut text = String::new();
+    for c in name.chars().take(LONGEST) {
+        // Whether a character can be printed is in tables that browsers would have to download.
+        match c {
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
+                text.extend(c.escape_unicode());
+            }
+            c if c.is_control() || "\"'\\".contains(c) => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
     if name.chars().nth(LONGEST).is_some() {
         text.push_str("...");
     }

@@ -32,7 +32,8 @@ pub(super) fn parse(text: &str) -> Result<Expr> {
             "the filter is nested more than {MAX_FILTER_DEPTH} objects and arrays deep"
         )));
     }
-    let value: Value = serde_json::from_str(text)
+    // All JSON is read from bytes: a second reader would be two of them in a browser's download.
+    let value: Value = serde_json::from_slice(text.as_bytes())
         .map_err(|error| syntax(format!("the filter is not JSON: {error}")).with_source(error))?;
     Parser::default().query(&value)
 }

@@ -1,54 +1,58 @@
 //! `$regex`: JavaScript's syntax, run by an engine whose time is linear in the text.
 //!
-//! A pattern is rewritten into the syntax of the `regex` crate. What the two spell alike but mean otherwise is
-//! spelled out (`.`, `\s`, `\d`, `[[`); what a linear engine cannot do, or what JavaScript and a MongoDB server
-//! read differently, is refused by name.
+//! A pattern becomes an expression of `regex-syntax`, whose own parser is left out: it takes another syntax, and much
+//! room in a browser's download. What a linear engine cannot do, or what JavaScript and a MongoDB server read
+//! differently, is refused by name.
 
-use regex_syntax::hir::{Hir, HirKind, Look};
+use super::fold::fold;
+use super::linear::{self, Matcher};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, HirKind, Look, Repetition};
 
 /// Longest pattern of a `$regex`, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 8 << 10;
-/// Time per byte of text grows with the program in the worst case, so it is kept small.
-const MAX_PROGRAM_BYTES: usize = 1 << 20;
-const MAX_CACHE_BYTES: usize = 1 << 20;
 const MAX_GROUPS: usize = 200;
-const SPACE: &str =
-    r"\t\n\x0B\x0C\r \u{A0}\u{1680}\u{2000}-\u{200A}\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}";
-const NO_LINE_END: &str = r"[^\n\r\u{2028}\u{2029}]";
+/// Levels of an expression: building and compiling it recurse.
+const MAX_DEPTH: usize = 250;
+
+const DIGIT: &[(char, char)] = &[('0', '9')];
+const WORD: &[(char, char)] = &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
+const SPACE: &[(char, char)] = &[
+    ('\t', '\r'),
+    (' ', ' '),
+    ('\u{a0}', '\u{a0}'),
+    ('\u{1680}', '\u{1680}'),
+    ('\u{2000}', '\u{200a}'),
+    ('\u{2028}', '\u{2029}'),
+    ('\u{202f}', '\u{202f}'),
+    ('\u{205f}', '\u{205f}'),
+    ('\u{3000}', '\u{3000}'),
+    ('\u{feff}', '\u{feff}'),
+];
+const LINE_END: &[(char, char)] = &[('\n', '\n'), ('\r', '\r'), ('\u{2028}', '\u{2029}')];
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
-    regex: regex::Regex,
+    matcher: Matcher,
     prefix: Vec<u8>,
 }
 
 impl Pattern {
     /// Compiles `source` under `options`, letters of `imsxu`. The error is a sentence for people.
     pub(super) fn new(source: &str, options: &str) -> Result<Self, String> {
-        if source.len() > MAX_PATTERN_BYTES {
-            return Err(format!(
-                "the pattern has {} bytes; at most {MAX_PATTERN_BYTES} are allowed",
-                source.len()
-            ));
-        }
-        let flags = Flags::parse(options)?;
-        let rewritten = Rewriter::new(source, flags).run()?;
-        let regex = regex::RegexBuilder::new(&rewritten)
-            .case_insensitive(flags.i)
-            .multi_line(flags.m)
-            .size_limit(MAX_PROGRAM_BYTES)
-            .dfa_size_limit(MAX_CACHE_BYTES)
-            .build()
-            .map_err(|error| refusal(&error))?;
-        let parser = regex_syntax::ParserBuilder::new().case_insensitive(flags.i).multi_line(flags.m).build();
-        let prefix = { parser }.parse(&rewritten).map(|hir| anchored_prefix(&hir)).unwrap_or_default();
-        Ok(Pattern { regex, prefix })
+        let hir = expression(source, options)?;
+        let matcher = Matcher::new(&hir).map_err(|error| match error {
+            linear::Refused::TooLarge => {
+                "the pattern is too large once its repetitions are counted out: use smaller counts".to_owned()
+            }
+            linear::Refused::Other(why) => format!("the pattern is not valid: {why}"),
+        })?;
+        Ok(Pattern { matcher, prefix: anchored_prefix(&hir) })
     }
 
     /// Whether it matches somewhere in `text`, in time linear in its length.
     pub(super) fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(text)
+        self.matcher.is_match(text)
     }
 
     /// Bytes with which every match begins; empty if it is not anchored.
@@ -57,17 +61,15 @@ impl Pattern {
     }
 }
 
-fn refusal(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(_) => {
-            "the pattern is too large once its repetitions are counted out: use smaller counts".into()
-        }
-        other => {
-            let text = other.to_string();
-            let last = text.lines().last().unwrap_or("").trim_start_matches("error: ");
-            format!("the pattern is not valid: {last}")
-        }
+/// What `source` says under `options`.
+fn expression(source: &str, options: &str) -> Result<Hir, String> {
+    if source.len() > MAX_PATTERN_BYTES {
+        return Err(format!(
+            "the pattern has {} bytes; at most {MAX_PATTERN_BYTES} are allowed",
+            source.len()
+        ));
     }
+    Parser::new(source, Flags::parse(options)?).run()
 }
 
 fn anchored_prefix(hir: &Hir) -> Vec<u8> {
@@ -79,6 +81,10 @@ fn anchored_prefix(hir: &Hir) -> Vec<u8> {
         },
         _ => Vec::new(),
     }
+}
+
+fn ranges(of: &[(char, char)]) -> ClassUnicode {
+    ClassUnicode::new(of.iter().map(|&(low, high)| ClassUnicodeRange::new(low, high)))
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,7 +101,7 @@ impl Flags {
         for letter in options.chars() {
             // "u" asks for what is always so: matching by code point.
             if letter != 'u' && !flags.set(letter, true) {
-                return Err(format!("option {letter:?} is not known: use letters of \"imsx\""));
+                return Err(format!("option '{letter}' is not known: use letters of \"imsx\""));
             }
         }
         Ok(flags)
@@ -115,32 +121,58 @@ impl Flags {
 
 enum Atom {
     Char(char),
-    Set(String),
+    /// Its members, and whether it is what they leave out.
+    Set(&'static [(char, char)], bool),
 }
 
-struct Rewriter<'a> {
+/// A group that is being read, or the whole pattern.
+#[derive(Default)]
+struct Group {
+    /// The flags that hold again behind it.
+    outer: Flags,
+    branches: Vec<Hir>,
+    parts: Vec<Hir>,
+    /// Whether a branch has several parts.
+    wide: bool,
+    /// Levels of the deepest part, and of the last.
+    depth: usize,
+    last: usize,
+}
+
+struct Parser<'a> {
     rest: &'a str,
     flags: Flags,
-    open: Vec<Flags>,
-    out: String,
+    open: Vec<Group>,
+    group: Group,
     /// Whether a quantifier may come next.
     repeatable: bool,
 }
 
-impl<'a> Rewriter<'a> {
+impl<'a> Parser<'a> {
     fn new(source: &'a str, flags: Flags) -> Self {
-        Rewriter { rest: source, flags, open: Vec::new(), out: String::new(), repeatable: false }
+        Parser { rest: source, flags, open: Vec::new(), group: Group::default(), repeatable: false }
     }
 
-    fn run(mut self) -> Result<String, String> {
+    fn run(mut self) -> Result<Hir, String> {
         while let Some(c) = self.next() {
             self.token(c)?;
         }
         if self.open.is_empty() {
-            Ok(self.out)
+            Ok(self.group.whole())
         } else {
             Err("a group is not closed: \")\" is missing".into())
         }
+    }
+
+    fn push(&mut self, part: Hir, depth: usize) -> Result<(), String> {
+        if depth > MAX_DEPTH {
+            return Err("groups and repetitions are nested too deep".into());
+        }
+        self.group.parts.push(part);
+        self.group.wide |= self.group.parts.len() > 1;
+        self.group.last = depth;
+        self.group.depth = self.group.depth.max(depth);
+        Ok(())
     }
 
     fn next(&mut self) -> Option<char> {
@@ -162,60 +194,97 @@ impl<'a> Rewriter<'a> {
     fn token(&mut self, c: char) -> Result<(), String> {
         let repeatable = std::mem::replace(&mut self.repeatable, true);
         match c {
-            '\\' if self.eat("b") => self.assertion(r"(?-u:\b)"),
-            '\\' if self.eat("B") => self.assertion(r"(?-u:\B)"),
+            '\\' if self.eat("b") => self.assertion(Look::WordAscii),
+            '\\' if self.eat("B") => self.assertion(Look::WordAsciiNegate),
             '\\' => match self.escape()? {
                 Atom::Char(c) => self.literal(c),
-                Atom::Set(set) => self.out.push_str(&format!("[{set}]")),
+                Atom::Set(set, negated) => self.set(ranges(set), negated),
             },
-            '[' => self.class()?,
-            '.' if self.flags.s => self.out.push_str("(?s:.)"),
-            '.' => self.out.push_str(NO_LINE_END),
-            '^' | '$' | '|' => self.assertion(c.encode_utf8(&mut [0; 4])),
+            '[' => self.class(),
+            '.' if self.flags.s => self.push(Hir::dot(Dot::AnyChar), 1),
+            '.' => self.set(ranges(LINE_END), true),
+            '^' => self.assertion(if self.flags.m { Look::StartLF } else { Look::Start }),
+            '$' => self.assertion(if self.flags.m { Look::EndLF } else { Look::End }),
+            '|' => {
+                self.repeatable = false;
+                self.group.end_branch();
+                Ok(())
+            }
             '(' => {
                 self.repeatable = false;
-                self.group()?;
+                self.group()
             }
             ')' => {
-                self.flags =
+                let outer =
                     self.open.pop().ok_or("\")\" closes no group: write \"\\\\)\" for a literal one")?;
-                self.out.push(')');
+                let inner = std::mem::replace(&mut self.group, outer);
+                self.flags = inner.outer;
+                let depth = inner.levels();
+                self.push(inner.whole(), depth)
             }
-            '*' | '+' | '?' => self.quantifier(c.to_string(), repeatable)?,
+            '*' => self.quantifier("*", (0, None), repeatable),
+            '+' => self.quantifier("+", (1, None), repeatable),
+            '?' => self.quantifier("?", (0, Some(1)), repeatable),
             '{' => match self.counts() {
-                Some(counts) => self.quantifier(counts, repeatable)?,
+                Some(inside) => {
+                    let counts = parsed(inside)?;
+                    self.quantifier(&format!("{{{inside}}}"), counts, repeatable)
+                }
                 None => self.literal('{'),
             },
             '#' if self.flags.x => {
                 self.repeatable = repeatable;
                 while self.next().is_some_and(|c| c != '\n') {}
+                Ok(())
             }
-            c if self.flags.x && c.is_whitespace() => self.repeatable = repeatable,
+            c if self.flags.x && c.is_whitespace() => {
+                self.repeatable = repeatable;
+                Ok(())
+            }
             c => self.literal(c),
         }
-        Ok(())
     }
 
-    fn literal(&mut self, c: char) {
-        regex_syntax::escape_into(c.encode_utf8(&mut [0; 4]), &mut self.out);
+    fn literal(&mut self, c: char) -> Result<(), String> {
+        self.set(ranges(&[(c, c)]), false)
     }
 
-    fn quantifier(&mut self, quantifier: String, repeatable: bool) -> Result<(), String> {
-        if !repeatable {
-            return Err(format!("nothing to repeat before \"{quantifier}\""));
+    fn set(&mut self, set: ClassUnicode, negated: bool) -> Result<(), String> {
+        let set = self.folded(set, negated);
+        self.push(Hir::class(Class::Unicode(set)), 1)
+    }
+
+    /// Letters take in their other cases before the set is negated.
+    fn folded(&self, mut set: ClassUnicode, negated: bool) -> ClassUnicode {
+        if self.flags.i {
+            fold(&mut set);
         }
-        self.out.push_str(&quantifier);
-        if self.eat("?") {
-            self.out.push('?');
-        } else if self.rest.starts_with('+') {
+        if negated {
+            set.negate();
+        }
+        set
+    }
+
+    fn quantifier(
+        &mut self,
+        said: &str,
+        (min, max): (u32, Option<u32>),
+        repeatable: bool,
+    ) -> Result<(), String> {
+        let part = if repeatable { self.group.parts.pop() } else { None };
+        let Some(sub) = part.map(Box::new) else {
+            return Err(format!("nothing to repeat before \"{said}\""));
+        };
+        let greedy = !self.eat("?");
+        if greedy && self.rest.starts_with('+') {
             return Err("possessive quantifiers are not supported".into());
         }
         self.repeatable = false;
-        Ok(())
+        self.push(Hir::repetition(Repetition { min, max, greedy, sub }), self.group.last + 1)
     }
 
     /// `{n}`, `{n,}` or `{n,m}` after its brace; anything else is a literal brace.
-    fn counts(&mut self) -> Option<String> {
+    fn counts(&mut self) -> Option<&'a str> {
         let (inside, rest) = self.rest.split_once('}')?;
         let (low, high) = inside.split_once(',').unwrap_or((inside, "0"));
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -223,12 +292,12 @@ impl<'a> Rewriter<'a> {
             return None;
         }
         self.rest = rest;
-        Some(format!("{{{inside}}}"))
+        Some(inside)
     }
 
-    fn assertion(&mut self, text: &str) {
+    fn assertion(&mut self, look: Look) -> Result<(), String> {
         self.repeatable = false;
-        self.out.push_str(text);
+        self.push(Hir::look(look), 1)
     }
 
     fn group(&mut self) -> Result<(), String> {
@@ -236,7 +305,7 @@ impl<'a> Rewriter<'a> {
             return Err(format!("groups are nested more than {MAX_GROUPS} deep"));
         }
         if !self.eat("?") || self.eat(":") {
-            self.enter("(?:", self.flags);
+            self.enter(self.flags);
             return Ok(());
         }
         if ["=", "!", "<=", "<!"].iter().any(|look| self.eat(look)) {
@@ -249,47 +318,35 @@ impl<'a> Rewriter<'a> {
         if self.eat("<") || self.eat("P<") {
             let (name, rest) = self.rest.split_once('>').ok_or("a group name is not closed")?;
             if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$') {
-                return Err(format!("{name:?} is not a group name"));
+                return Err(format!("\"{name}\" is not a group name"));
             }
             self.rest = rest;
-            self.enter("(?:", self.flags);
+            self.enter(self.flags);
             return Ok(());
         }
         self.inline_flags()
     }
 
-    fn enter(&mut self, opening: &str, inner: Flags) {
-        self.open.push(self.flags);
+    fn enter(&mut self, inner: Flags) {
+        let group = Group { outer: self.flags, ..Group::default() };
+        self.open.push(std::mem::replace(&mut self.group, group));
         self.flags = inner;
-        self.out.push_str(opening);
     }
 
     /// `(?i)` for the rest of the group, or `(?i-s:` for a group of its own.
     fn inline_flags(&mut self) -> Result<(), String> {
         let mut inner = self.flags;
-        let (mut on, mut passed) = (true, [String::new(), String::new()]);
+        let mut on = true;
         loop {
             match self.next() {
                 Some('-') if on => on = false,
-                Some(c) if inner.set(c, on) => {
-                    // The engine knows these two by the same letters; the others were spelled out.
-                    if matches!(c, 'i' | 'm') {
-                        passed[usize::from(!on)].push(c);
-                    }
+                Some(c) if inner.set(c, on) => {}
+                Some(':') => {
+                    self.enter(inner);
+                    return Ok(());
                 }
-                Some(end @ (':' | ')')) => {
-                    let [plus, minus] = passed;
-                    let dash = if minus.is_empty() { "" } else { "-" };
-                    let opening = format!("(?{plus}{dash}{minus}");
-                    if end == ':' {
-                        self.enter(&format!("{opening}:"), inner);
-                    } else {
-                        self.flags = inner;
-                        if opening.len() > 2 {
-                            self.out.push_str(&opening);
-                            self.out.push(')');
-                        }
-                    }
+                Some(')') => {
+                    self.flags = inner;
                     return Ok(());
                 }
                 Some(c) => return Err(format!("groups that begin with \"(?{c}\" are not supported")),
@@ -303,14 +360,13 @@ impl<'a> Rewriter<'a> {
         let Some(c) = self.next() else {
             return Err("the pattern ends in a single backslash".into());
         };
-        let set = |text: &str| Ok(Atom::Set(text.into()));
         match c {
-            'd' => set("0-9"),
-            'D' => set("[^0-9]"),
-            'w' => set("0-9A-Za-z_"),
-            'W' => set("[^0-9A-Za-z_]"),
-            's' => set(SPACE),
-            'S' => Ok(Atom::Set(format!("[^{SPACE}]"))),
+            'd' => Ok(Atom::Set(DIGIT, false)),
+            'D' => Ok(Atom::Set(DIGIT, true)),
+            'w' => Ok(Atom::Set(WORD, false)),
+            'W' => Ok(Atom::Set(WORD, true)),
+            's' => Ok(Atom::Set(SPACE, false)),
+            'S' => Ok(Atom::Set(SPACE, true)),
             't' => Ok(Atom::Char('\t')),
             'n' => Ok(Atom::Char('\n')),
             'r' => Ok(Atom::Char('\r')),
@@ -378,11 +434,7 @@ impl<'a> Rewriter<'a> {
 
     fn class(&mut self) -> Result<(), String> {
         let negated = self.eat("^");
-        if self.eat("]") {
-            self.out.push_str(if negated { "(?s:.)" } else { "[a&&b]" });
-            return Ok(());
-        }
-        self.out.push_str(if negated { "[^" } else { "[" });
+        let mut set = ClassUnicode::empty();
         while !self.eat("]") {
             if self.rest.starts_with("[:") && self.rest.contains(":]") {
                 return Err("classes such as [:alpha:] are not supported: write a-zA-Z".into());
@@ -390,30 +442,24 @@ impl<'a> Rewriter<'a> {
             let low = self.class_atom()?;
             let ranged = self.rest.starts_with('-') && !self.rest.starts_with("-]");
             match low {
-                Atom::Set(set) => self.out.push_str(&set),
+                Atom::Set(members, left_out) => set.union(&self.folded(ranges(members), left_out)),
                 Atom::Char(low) if ranged => {
                     self.eat("-");
                     match self.class_atom()? {
-                        Atom::Char(high) if low <= high => self.members(low, high),
+                        Atom::Char(high) if low <= high => set.push(ClassUnicodeRange::new(low, high)),
                         Atom::Char(high) => {
                             return Err(format!("the range {low}-{high} in a class is out of order"));
                         }
-                        Atom::Set(set) => {
-                            self.members(low, low);
-                            self.members('-', '-');
-                            self.out.push_str(&set);
+                        Atom::Set(members, left_out) => {
+                            set.union(&ranges(&[(low, low), ('-', '-')]));
+                            set.union(&self.folded(ranges(members), left_out));
                         }
                     }
                 }
-                Atom::Char(c) => self.members(c, c),
+                Atom::Char(c) => set.push(ClassUnicodeRange::new(c, c)),
             }
         }
-        self.out.push(']');
-        Ok(())
-    }
-
-    fn members(&mut self, low: char, high: char) {
-        self.out.push_str(&format!("\\x{{{:x}}}-\\x{{{:x}}}", u32::from(low), u32::from(high)));
+        self.set(set, negated)
     }
 
     fn class_atom(&mut self) -> Result<Atom, String> {
@@ -426,6 +472,41 @@ impl<'a> Rewriter<'a> {
     }
 }
 
+impl Group {
+    fn end_branch(&mut self) {
+        // An empty part says nothing beside others.
+        let mut parts = std::mem::take(&mut self.parts);
+        parts.retain(|part| !matches!(part.kind(), HirKind::Empty));
+        self.branches.push(Hir::concat(parts));
+    }
+
+    fn whole(mut self) -> Hir {
+        self.end_branch();
+        Hir::alternation(self.branches)
+    }
+
+    /// How deep it is as a part: itself, its branches, and the parts of each.
+    fn levels(&self) -> usize {
+        self.depth + 1 + usize::from(!self.branches.is_empty()) + usize::from(self.wide)
+    }
+}
+
+/// The counts of `{n}`, `{n,}` or `{n,m}`.
+fn parsed(inside: &str) -> Result<(u32, Option<u32>), String> {
+    let number = |text: &str| {
+        text.parse::<u32>().map_err(|_| format!("the pattern is not valid: {text} is too large a count"))
+    };
+    let (min, max) = match inside.split_once(',') {
+        None => (number(inside)?, Some(number(inside)?)),
+        Some((min, "")) => (number(min)?, None),
+        Some((min, max)) => (number(min)?, Some(number(max)?)),
+    };
+    if max.is_some_and(|max| max < min) {
+        return Err(format!("the pattern is not valid: the counts of {{{inside}}} are out of order"));
+    }
+    Ok((min, max))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,11 +514,12 @@ mod tests {
     #[track_caller]
     fn check(source: &str, options: &str, yes: &[&str], no: &[&str]) {
         let pattern = Pattern::new(source, options).unwrap();
-        for text in yes {
-            assert!(pattern.is_match(text), "/{source}/{options} on {text:?}");
-        }
-        for text in no {
-            assert!(!pattern.is_match(text), "/{source}/{options} on {text:?}");
+        let simple = linear::simple::Matcher::new(&expression(source, options).unwrap()).unwrap();
+        for (texts, wanted) in [(yes, true), (no, false)] {
+            for text in texts {
+                assert_eq!(pattern.is_match(text), wanted, "/{source}/{options} on {text:?}");
+                assert_eq!(simple.is_match(text), wanted, "/{source}/{options} on {text:?}, in browsers");
+            }
         }
     }
 
@@ -470,6 +552,12 @@ mod tests {
         check("((?i)a)b", "", &["Ab"], &["AB"]);
         check("", "", &["", "x"], &[]);
         check("a|", "u", &["", "x"], &[]);
+        check("^(?:a|b(?i)c|d)$", "", &["a", "bC", "D"], &["A", "Bc"]);
+        check("^[^a-z]$", "i", &["1", "-"], &["a", "A", "\u{212A}"]);
+        check(r"^[\W]$", "i", &["-"], &["k", "\u{212A}"]);
+        check("^(?:)*(?:a{0}|b){2,3}$", "", &["", "b", "bbb"], &["bbbb", "a"]);
+        check(r"\B", "", &["\u{e9}", ""], &["a"]);
+        check("^(a*)*b", "", &["aaab"], &["aaa"]);
     }
 
     #[test]
@@ -491,6 +579,9 @@ mod tests {
             ("[z-a]", "", "out of order"),
             ("[[:alpha:]]", "", "[:alpha:]"),
             ("a{5,2}", "", "not valid"),
+            ("a{4294967296}", "", "not valid"),
+            ("a(*)", "", "nothing to repeat"),
+            ("|*", "", "nothing to repeat"),
             ("\\", "", "backslash"),
             (r"\xZZ", "", "hexadecimal"),
             (r"\u12", "", "hexadecimal"),
@@ -503,6 +594,9 @@ mod tests {
             assert!(message.contains(why), "/{source}/: {message}");
         }
         assert!(Pattern::new(&"(".repeat(5000), "").unwrap_err().contains("nested"));
+        let deep = |levels| format!("{}x{}", "(?:a|b".repeat(levels), ")*".repeat(levels));
+        assert!(Pattern::new(&deep(199), "").unwrap_err().contains("nested"));
+        assert!(Pattern::new(&deep(60), "").is_ok());
         assert!(Pattern::new(&"a".repeat(MAX_PATTERN_BYTES + 1), "").unwrap_err().contains("8192"));
     }
 

@@ -13,7 +13,7 @@ const RUN: usize = postings::SPAN as usize;
 
 /// The terms of a payload text.
 pub(crate) fn terms_of(text: &str, rules: &PathRules) -> Result<Vec<Term>> {
-    let document: Value = serde_json::from_str(text)
+    let document: Value = serde_json::from_slice(text.as_bytes())
         .map_err(|error| Error::corrupt(format!("a stored payload is not JSON: {error}")))?;
     Ok(extract(&document, rules))
 }

@@ -15,7 +15,7 @@ pub(crate) fn validate(text: &str) -> Result<()> {
 }
 
 fn parse(text: &str) -> Result<Map<String, Value>> {
-    serde_json::from_str(text).map_err(|error| {
+    serde_json::from_slice(text.as_bytes()).map_err(|error| {
         Error::invalid(format!("the payload is not a JSON object: {error}")).with_source(error)
     })
 }

@@ -231,7 +231,7 @@ impl Index {
         let matches = payloads.into_iter().zip(slots).map(|(text, &slot)| match text {
             None => Ok(filter.matches(&empty)),
             Some(text) => {
-                let document: Value = serde_json::from_str(&text).map_err(|error| {
+                let document: Value = serde_json::from_slice(text.as_bytes()).map_err(|error| {
                     Error::corrupt(format!("the payload of the row at slot {slot} is not JSON: {error}"))
                 })?;
                 Ok(filter.matches(&document))

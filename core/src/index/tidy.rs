@@ -84,6 +84,13 @@ impl Index {
         self.sweep_step(&mut w)
     }
 
+    /// Whether so many rows are dead that [`Index::tidy`] sweeps, unless readers hold them: for hosts that have to get what
+    /// sweeps ready before.
+    pub fn wants_sweep(&self) -> Result<bool> {
+        let w = self.writing()?;
+        Ok(w.sweep.is_some() || w.slots.dead.len() >= worth(w.meta.live))
+    }
+
     /// Sweeps every dead row that no reader holds, brings the store up to date and lets it give back what space it can.
     ///
     /// Costs about a pass over all lists. Other writes take turns with the steps and wait while the store compacts.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::run::mix;
 use super::*;
+use crate::checksum;
 use crate::kv::links::{TREE, slot};
 use crate::{Code, Serial};
 
@@ -199,7 +200,7 @@ fn hash(graph: &Graph) -> u32 {
     let nodes = graph.upper.iter().flat_map(|layer| layer.nodes.clone());
     let twins = graph.twins.iter().flat_map(|&(rep, twin)| [rep, twin]);
     let all = graph.rows.iter().copied().chain(words).chain(nodes).chain(twins).chain(graph.entry);
-    all.fold(0, |sum, word| crc32c::crc32c_append(sum, &word.to_le_bytes()))
+    all.fold(0, |sum, word| checksum::crc32c_append(sum, &word.to_le_bytes()))
 }
 
 #[test]

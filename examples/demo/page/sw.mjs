@@ -17,6 +17,7 @@ const KEPT = [
   '/asteroid-db/index.mjs',
   '/asteroid-db/worker.mjs',
   '/asteroid-db/asteroid.wasm',
+  '/asteroid-db/asteroid-rest.wasm',
   '/data/info.json',
   '/data/embedder.json',
 ]

@@ -7,7 +7,7 @@
 use super::RocksKv;
 use crate::place::sync_dir;
 use asteroid_core::kv::{Entry, Space, check_ascending};
-use asteroid_core::{Error, Result};
+use asteroid_core::{Error, Result, checksum};
 use rocksdb::{IngestExternalFileOptions, SstFileWriter};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -56,7 +56,7 @@ fn note(kv: &RocksKv) -> Result<()> {
         let (list, len) = list_of_files(&kv.dir)?;
         let mut note = len.to_le_bytes().to_vec();
         note.extend_from_slice(list.file_name().unwrap_or_default().as_encoded_bytes());
-        note.extend_from_slice(&crc32c::crc32c(&note).to_le_bytes());
+        note.extend_from_slice(&checksum::crc32c(&note).to_le_bytes());
         let mut file = File::create(folder.join(NOTE))?;
         file.write_all(&note)?;
         file.sync_data()
@@ -68,7 +68,7 @@ fn note(kv: &RocksKv) -> Result<()> {
 /// Takes back a load that failed, for a list of files that names what is gone. Answers whether there was one.
 pub(super) fn take_back(dir: &Path) -> Result<bool> {
     let Ok(note) = fs::read(dir.join(FOLDER).join(NOTE)) else { return Ok(false) };
-    let whole = note.split_last_chunk().filter(|(said, sum)| crc32c::crc32c(said).to_le_bytes() == **sum);
+    let whole = note.split_last_chunk().filter(|(said, sum)| checksum::crc32c(said).to_le_bytes() == **sum);
     let Some((len, name)) = whole.and_then(|(said, _)| said.split_first_chunk()) else { return Ok(false) };
     let len = u64::from_le_bytes(*len);
     let cut = || {

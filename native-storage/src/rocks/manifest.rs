@@ -1,6 +1,6 @@
 //! RocksDB's list of files, looked through before RocksDB reads it.
 
-use asteroid_core::{Error, Result};
+use asteroid_core::{Error, Result, checksum};
 use std::fs;
 use std::path::Path;
 
@@ -32,7 +32,7 @@ pub(super) fn check(dir: &Path) -> Result<()> {
             }
             let len = usize::from(u16::from_le_bytes([*low, *high]));
             let Some((record, later)) = body.split_at_checked(len) else { return Ok(()) };
-            let whole = crc32c::crc32c_append(crc32c::crc32c(&[*kind]), record);
+            let whole = checksum::crc32c_append(checksum::crc32c(&[*kind]), record);
             let masked = whole.rotate_right(15).wrapping_add(0xa282_ead8);
             if sum != masked.to_le_bytes() {
                 return Ok(());
@@ -51,7 +51,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut bytes = Vec::new();
         for &kind in kinds {
-            let sum = crc32c::crc32c(&[kind, 7, 7]).rotate_right(15).wrapping_add(0xa282_ead8);
+            let sum = checksum::crc32c(&[kind, 7, 7]).rotate_right(15).wrapping_add(0xa282_ead8);
             bytes.extend_from_slice(&sum.to_le_bytes());
             bytes.extend_from_slice(&[2, 0, kind, 7, 7]);
         }

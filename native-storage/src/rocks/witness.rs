@@ -3,7 +3,7 @@
 //! RocksDB takes a damaged end of its list of files for a write that a crash cut short, and opens to the state
 //! before it. That state is whole, but older than what was promised to be durable. The witness knows better.
 
-use asteroid_core::{Error, Result};
+use asteroid_core::{Error, Result, checksum};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn path(dir: &Path) -> PathBuf {
 /// Records that everything up to RocksDB's sequence number `at` is durable. Call after the sync.
 pub(super) fn write(dir: &Path, at: u64) -> Result<()> {
     let mut record = at.to_le_bytes().to_vec();
-    record.extend_from_slice(&crc32c::crc32c(&record).to_le_bytes());
+    record.extend_from_slice(&checksum::crc32c(&record).to_le_bytes());
     let new = dir.join(NEW);
     let replace = || {
         let mut file = File::create(&new)?;
@@ -41,7 +41,7 @@ pub(super) fn check(dir: &Path, reached: u64) -> Result<()> {
     };
     let at = record
         .split_first_chunk::<8>()
-        .filter(|(at, sum)| *sum == crc32c::crc32c(&at[..]).to_le_bytes())
+        .filter(|(at, sum)| *sum == checksum::crc32c(&at[..]).to_le_bytes())
         .map(|(at, _)| u64::from_le_bytes(*at))
         .ok_or_else(|| {
             Error::corrupt(format!("{} is damaged; restore the database from a copy", path.display()))

@@ -1,10 +1,16 @@
 // A worker that holds one sentence of the stores' contracts over what a page's worker keeps a database in.
 import init, { hold, sentences } from 'asteroid-engine'
-import { lastPanic, useFiles } from '../../../wasm/js/worker/host.mjs'
+import { useFiles } from '../../../wasm/js/worker/host.mjs'
 import * as indexeddb from '../../../wasm/js/worker/mirror.mjs'
 import * as opfs from '../../../wasm/js/worker/opfs.mjs'
 
 const PLACES = { opfs, indexeddb }
+
+/** What the last panic said. */
+let said = ''
+console.error = (message) => {
+  said = message
+}
 
 function contents(files) {
   return files.map((file) => {
@@ -47,6 +53,6 @@ addEventListener('message', async ({ data }) => {
     const heldIn = data.storage === 'memory' ? holdInMemory : holdInFiles
     postMessage({ ok: await heldIn(data) })
   } catch (error) {
-    postMessage({ error: lastPanic() || String(error?.stack ?? error) })
+    postMessage({ error: said || String(error?.stack ?? error) })
   }
 })

@@ -9,13 +9,18 @@ export function inlineWorker(source) {
   return new Worker(sources.get(source), { type: 'module', name: 'asteroid-db' })
 }
 
-/** `{ worker, wasm }` of URLs given by hand; without one for the WebAssembly it lies next to the worker. */
-export function workerAt(workerUrl, wasmUrl) {
+/** Where the halves of the engine are, of URLs given by hand; the second lies next to the first. */
+export function halves(wasmUrl, restUrl) {
+  const wasm = new URL(wasmUrl, location.href).href
+  return { wasm, rest: new URL(restUrl ?? new URL('asteroid-rest.wasm', wasm), location.href).href }
+}
+
+/** `{ worker, wasm, rest }` of URLs given by hand; without one for the WebAssembly it lies next to the worker. */
+export function workerAt(workerUrl, wasmUrl, restUrl) {
   const { href, origin } = new URL(workerUrl, location.href)
-  const wasm = new URL(wasmUrl ?? new URL('asteroid.wasm', href), location.href).href
   const worker =
     origin === location.origin
       ? new Worker(href, { type: 'module', name: 'asteroid-db' })
       : inlineWorker(`import ${JSON.stringify(href)}`)
-  return { worker, wasm }
+  return { worker, ...halves(wasmUrl ?? new URL('asteroid.wasm', href), restUrl) }
 }

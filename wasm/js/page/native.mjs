@@ -290,7 +290,7 @@ function watchSleep(connection) {
   }
 }
 
-async function open({ workerUrl, wasmUrl, ...args }, feed, flag, report) {
+async function open({ workerUrl, wasmUrl, restUrl, ...args }, feed, flag, report) {
   if (typeof Worker === 'undefined') {
     throw unsupported(
       'this build of asteroid-db is for browsers: there is no Worker here to run the engine in',
@@ -300,12 +300,12 @@ async function open({ workerUrl, wasmUrl, ...args }, feed, flag, report) {
     throw unsupported("storage 'rocksdb' is for Node: leave storage out in a browser")
   if (args.vectorFilePath !== undefined)
     throw unsupported('vectorFilePath is for Node: leave it out in a browser')
-  const { worker, wasm } = start(workerUrl, wasmUrl)
+  const { worker, ...urls } = start(workerUrl, wasmUrl, restUrl)
   const connection = new Connection(worker)
   try {
     watchSleep(connection)
     feed?.bind(connection)
-    const opening = connection.call('open', [args, wasm, feed !== undefined], { flag, report })
+    const opening = connection.call('open', [args, urls, feed !== undefined], { flag, report })
     return new Database(connection, await opening)
   } catch (error) {
     connection.fail(CLOSED)

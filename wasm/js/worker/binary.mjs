@@ -4,3 +4,5 @@
 export function carried() {
   return undefined
 }
+
+export const carriedRest = carried

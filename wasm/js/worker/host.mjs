@@ -1,5 +1,7 @@
 // What the engine's WebAssembly imports: files, the time, and an ear for the call that is running.
 
+export { rest } from './rest.mjs'
+
 /** Silence after which a running call shows that the worker is alive; time between two reports; between two looks. */
 const BEAT_MS = 1_000
 const REPORT_MS = 50
@@ -8,7 +10,6 @@ const LOOK_MS = 100
 let files = []
 let running
 let beat = 0
-let panic = ''
 
 /** Puts the files of a database in place: manifest, mark of creation, journal, vectors, graph. */
 export function useFiles(list) {
@@ -23,15 +24,6 @@ export function run(call, work) {
   } finally {
     running = undefined
   }
-}
-
-/** What the last panic said. */
-export function lastPanic() {
-  return panic
-}
-
-export function panicked(message) {
-  panic = message
 }
 
 export function now() {

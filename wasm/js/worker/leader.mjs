@@ -20,8 +20,8 @@ export class Leader {
   }
 
   /** Opens the database; `release` lets go of its lock. Followers are heard from then on. */
-  async open(call, args, wasm, release, feed) {
-    const facts = await this.#owner.open(call, args, wasm, release, feed)
+  async open(call, args, urls, release, feed) {
+    const facts = await this.#owner.open(call, args, urls, release, feed)
     this.#own.sync = args.durability === 'sync'
     this.#path = args.path
     if (release && !args.readOnly) {

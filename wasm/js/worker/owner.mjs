@@ -3,9 +3,10 @@ import init, { Engine, Importer } from 'asteroid-engine'
 import { turn } from '../page/host.mjs'
 import { carried } from './binary.mjs'
 import { Failure } from './failures.mjs'
-import { lastPanic, run, useFiles } from './host.mjs'
+import { run, useFiles } from './host.mjs'
 import * as mirror from './mirror.mjs'
 import * as opfs from './opfs.mjs'
+import { after, loadRest } from './rest.mjs'
 
 const MEMORY = ':memory:'
 
@@ -27,9 +28,9 @@ async function filesOf(name, wanted) {
 }
 
 /** Loads the engine, once per worker. */
-async function load(wasm) {
+async function load({ wasm, rest }) {
   try {
-    await init({ module_or_path: wasm ?? carried() })
+    after(await init({ module_or_path: wasm ?? carried() }), rest)
   } catch (cause) {
     throw new Failure(
       'IO',
@@ -59,10 +60,12 @@ export class Owner {
    * Opens the database that `args` ask for, under the lock that `release` ends, or makes it of the file that `feed`
    * brings; answers with the facts about it.
    */
-  async open(call, args, wasm, release, feed) {
+  async open(call, args, urls, release, feed) {
     this.#release = release
     try {
-      await load(wasm)
+      await load(urls)
+      // What is carried needs no network: it is there from the beginning.
+      if (feed || args.readOnly || args.repair || urls.rest === undefined) await loadRest()
       if (args.path !== MEMORY) this.#files = await filesOf(args.path, args.storage)
       this.#args = { ...args, memory: this.#files === undefined }
       if (feed) await this.#import(call, feed)
@@ -118,12 +121,11 @@ export class Owner {
     try {
       return run(call, work)
     } catch (error) {
+      if (error?.torn)
+        this.#dead = 'the rest of the engine could not be loaded in the midst of an earlier call'
       if (error instanceof WebAssembly.RuntimeError || error instanceof RangeError) {
-        this.#dead = `a bug in asteroid-db stopped an earlier call (${lastPanic() || error.message})`
-        throw new Failure(
-          'INTERNAL',
-          `a bug in asteroid-db stopped this call: ${lastPanic() || error.message}`,
-        )
+        this.#dead = `a bug in asteroid-db stopped an earlier call (${error.message})`
+        throw new Failure('INTERNAL', `a bug in asteroid-db stopped this call: ${error.message}`)
       }
       throw error
     }
@@ -133,8 +135,9 @@ export class Owner {
     if (this.#closed) throw new Failure('CLOSED', 'the database is closed: open it again to use it')
   }
 
-  /** Runs one piece of a call. */
-  async run(call, work) {
+  /** Runs one piece of a call; `seldom` where it needs the rest of the engine. */
+  async run(call, work, seldom = false) {
+    if (seldom) await loadRest()
     // While the engine is opened anew, everybody waits.
     while (this.#gate) await this.#gate
     if (!this.engine) this.#live()
@@ -194,12 +197,20 @@ export class Owner {
     })
   }
 
+  #idle() {
+    return this.#waiting === 0 && !this.#closed && !this.#gate && this.engine !== undefined
+  }
+
   /** Keeps the database in shape, step by step while no write waits. A failure shows in the next write. */
   async #tidy() {
     try {
       for (;;) {
         await turn()
-        if (this.#waiting > 0 || this.#closed || this.#gate || !this.engine) return
+        if (!this.#idle()) return
+        if (this.#guard(undefined, () => this.engine.sweeps())) {
+          await loadRest()
+          if (!this.#idle()) return
+        }
         const more = this.#guard(undefined, () => this.engine.tidy())
         if (this.#files?.settled) await this.#stored(false)
         if (!more) return

@@ -172,21 +172,36 @@ function check(call) {
   if (call.aborted) throw aborted()
 }
 
+/** The calls of the engine that need the rest of it. */
+const SELDOM = new Set(['check', 'compact', 'mergePayload', 'repair'])
+
+/** Whether a filter in there may have a pattern. */
+const patterned = (args) =>
+  args.some((arg) => (typeof arg === 'string' ? arg : arg?.filter)?.includes?.('"$regex"'))
+
 /** A call of the engine that changes rows. */
 const write = (name) => (_session, owner, call, args) =>
   owner.write(call, () =>
-    owner.run(call, (engine) => {
-      check(call)
-      return engine[name](...args)
-    }),
+    owner.run(
+      call,
+      (engine) => {
+        check(call)
+        return engine[name](...args)
+      },
+      SELDOM.has(name) || patterned(args),
+    ),
   )
 
 /** A call of the engine that changes none. */
 const read = (name) => (_session, owner, call, args) =>
-  owner.run(call, (engine) => {
-    check(call)
-    return engine[name](...args)
-  })
+  owner.run(
+    call,
+    (engine) => {
+      check(call)
+      return engine[name](...args)
+    },
+    SELDOM.has(name) || patterned(args),
+  )
 
 /** A call of an export that has begun. */
 const exporting =
@@ -234,18 +249,22 @@ const OPERATIONS = {
     ),
   bulkBuild: (session, owner, call, [stage]) =>
     owner.write(call, () =>
-      session.columns(call, stage, (take) => owner.run(call, (engine) => engine.bulkBuild(take()))),
+      session.columns(call, stage, (take) => owner.run(call, (engine) => engine.bulkBuild(take()), true)),
     ),
   getMany: (session, owner, call, [stage]) =>
     session.columns(call, stage, (take) => owner.run(call, (engine) => engine.getMany(take()))),
   searchMany: (session, owner, call, [stage, args]) =>
     session.columns(call, stage, async (take) => {
-      const searches = await owner.run(call, (engine) => owner.keep(engine.beginSearches(take(), args)))
+      const searches = await owner.run(
+        call,
+        (engine) => owner.keep(engine.beginSearches(take(), args)),
+        patterned([args]),
+      )
       return owner.steps(call, searches, (searches) => searches.step(QUERIES))
     }),
 
   scan: (session, owner, call, args) =>
-    owner.run(call, (engine) => session.addScan(call, owner.keep(engine.scan(...args)))),
+    owner.run(call, (engine) => session.addScan(call, owner.keep(engine.scan(...args))), patterned(args)),
   scanNext: (session, owner, call, [id, limit]) =>
     owner.run(call, () => {
       const scan = session.scan(id)
@@ -256,11 +275,15 @@ const OPERATIONS = {
 
   export: (session, owner, call) =>
     owner.write(call, () =>
-      owner.run(call, (engine) => {
-        check(call)
-        const exporter = owner.keep(engine.export())
-        return { id: session.addScan(call, exporter), rows: exporter.rows }
-      }),
+      owner.run(
+        call,
+        (engine) => {
+          check(call)
+          const exporter = owner.keep(engine.export())
+          return { id: session.addScan(call, exporter), rows: exporter.rows }
+        },
+        true,
+      ),
     ),
   exportMeasure: exporting((exporter) => exporter.measure()),
   exportNext: exporting((exporter) => ({ piece: exporter.next() })),

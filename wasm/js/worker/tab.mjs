@@ -13,7 +13,7 @@ export class Tab {
   #post
   #role
   #args
-  #wasm
+  #urls
   /** What the page sent while there was no role. */
   #waiting = []
   /** Changes of the role, one at a time. */
@@ -67,9 +67,9 @@ export class Tab {
     }
   }
 
-  #open({ id, args: [args, wasm, from] }) {
+  #open({ id, args: [args, urls, from] }) {
     this.#args = args
-    this.#wasm = wasm
+    this.#urls = urls
     if (from) {
       this.#feed = new Feed()
       this.#importing = id
@@ -107,7 +107,7 @@ export class Tab {
 
   async #lead(call, release, feed) {
     const leader = new Leader(this.#post)
-    const facts = await leader.open(call, this.#args, this.#wasm, release, feed)
+    const facts = await leader.open(call, this.#args, this.#urls, release, feed)
     this.#args = { ...this.#args, reinit: undefined }
     this.#take(leader)
     return facts
