@@ -68,7 +68,12 @@ async function showFacts() {
   const names = { opfs: 'OPFS', indexeddb: 'IndexedDB', memory: 'memory' }
   const stored = stats.vectorFileBytes + stats.kvFileBytes + stats.journalBytes
   const cached =
-    stats.adjacencyBytes + stats.vectorBytes + stats.codeBytes + stats.kvBytes + stats.upperBytes + stats.tableBytes
+    stats.adjacencyBytes +
+    stats.vectorBytes +
+    stats.codeBytes +
+    stats.kvBytes +
+    stats.upperBytes +
+    stats.tableBytes
   const rows = {
     Passages: number(stats.rows),
     Vectors: `${db.dim} numbers`,
