@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 pub(crate) use frame::Frame;
 use std::cell::RefCell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Most rows of a segment, as a power of two, and bytes at which fewer will do: it is copied to change one.
@@ -127,8 +127,11 @@ pub(crate) struct Codes {
     frame: Arc<Frame>,
     /// See [`Root::bits`].
     bits: u32,
-    /// Most segments; 0 for a database without codes.
+    /// Segments that have a place of their own, and most; 0 for a database without codes.
+    own: u64,
     most: u64,
+    /// Segments beyond their own that there ever were.
+    beyond: AtomicU64,
     root: ArcSwap<Root>,
     places: Table<Place>,
     /// Segments to be made, and the right to swap the root.
@@ -136,17 +139,27 @@ pub(crate) struct Codes {
 }
 
 impl Codes {
-    /// Codes in at most `budget` bytes.
-    pub(crate) fn new(metric: Metric, kernels: &'static Kernels, dim: u32, seed: u64, budget: u64) -> Codes {
+    /// Codes in at most `own` bytes and `more`.
+    pub(crate) fn new(
+        metric: Metric,
+        kernels: &'static Kernels,
+        dim: u32,
+        seed: u64,
+        own: u64,
+        more: u64,
+    ) -> Codes {
         let worth = dim >= LEAST_DIM;
         let dim = dim as usize;
         let bits = (SEGMENT_BYTES / frame::stride(dim)).max(1).ilog2().min(SEGMENT_BITS);
+        let segment = (frame::stride(dim) << bits) as u64;
         let frame = Arc::new(Frame::new(metric, kernels, dim, seed));
         Codes {
             root: ArcSwap::from_pointee(Root { frame: frame.clone(), bits, segments: Vec::new() }),
             frame,
             bits,
-            most: if worth { budget / (frame::stride(dim) << bits) as u64 } else { 0 },
+            own: if worth { own / segment } else { 0 },
+            most: if worth { (own + more) / segment } else { 0 },
+            beyond: AtomicU64::new(0),
             places: Table::new(1),
             changing: Mutex::default(),
         }
@@ -317,6 +330,13 @@ impl Codes {
         self.set(Vec::new());
     }
 
+    /// Bytes beyond their own that were taken since this was asked last.
+    pub(crate) fn took_more(&self) -> u64 {
+        let beyond = self.root.load().held().saturating_sub(self.own);
+        let before = self.beyond.fetch_max(beyond, Ordering::AcqRel);
+        beyond.saturating_sub(before) * self.segment_bytes() as u64
+    }
+
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
         let root = self.root.load();
@@ -339,7 +359,7 @@ mod tests {
     }
 
     fn codes(metric: Metric, dim: usize, budget: u64) -> Codes {
-        Codes::new(metric, Kernels::get(), dim as u32, 7, budget)
+        Codes::new(metric, Kernels::get(), dim as u32, 7, budget, 0)
     }
 
     /// Writes rows as the index does.
@@ -448,6 +468,6 @@ mod tests {
         assert!(coded.rank(700).is_some() && coded.rank(800).is_none());
         codes.note(&coded);
         assert!(codes.missing().is_none(), "there is no room to make it");
-        assert!(!Codes::new(Metric::L2, Kernels::get(), 4, 7, 1 << 30).are_used());
+        assert!(!Codes::new(Metric::L2, Kernels::get(), 4, 7, 1 << 30, 0).are_used());
     }
 }

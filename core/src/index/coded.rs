@@ -41,7 +41,7 @@ impl Index {
         if self.codes.are_used() && u64::from(rows) * u64::from(self.config.dim) <= SOON_DONE {
             // By this thread alone: those of a pool may be waiting here.
             let missing = self.codes.all_missing(rows);
-            self.codes.take(missing.iter().map(|missing| self.made(missing)).collect());
+            self.take_codes(missing.iter().map(|missing| self.made(missing)).collect());
         }
         self.warm.store(true, Ordering::Release);
     }
@@ -63,8 +63,13 @@ impl Index {
         let missing = std::iter::from_fn(|| self.codes.missing()).take(most);
         let made: Vec<Made> = missing.map(|missing| self.made(&missing)).collect();
         if !made.is_empty() {
-            self.codes.take(made);
+            self.take_codes(made);
         }
+    }
+
+    fn take_codes(&self, made: Vec<Made>) {
+        self.codes.take(made);
+        self.vectors.lend(self.codes.took_more());
     }
 
     /// To be called at the end of a search: makes some of what it missed.

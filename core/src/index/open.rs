@@ -42,7 +42,8 @@ impl Index {
         let policy = options.link_policy.unwrap_or(LinkPolicy::Eager);
         let first = Published { seq: meta.applied.max(1), slots: meta.committed, live: meta.live };
         let kernels = Kernels::get();
-        let codes = Codes::new(config.metric, kernels, config.dim, config.seed, budget.codes);
+        let codes =
+            Codes::new(config.metric, kernels, config.dim, config.seed, budget.codes, budget.more_codes);
         let index = Index {
             kernels,
             journal,
@@ -143,8 +144,9 @@ impl Index {
 struct Budget {
     adjacency: u64,
     vectors: u64,
-    /// Most that codes may take.
+    /// What codes have, and part of `vectors` that they may take besides.
     codes: u64,
+    more_codes: u64,
     /// Part of `vectors` that sketches may take.
     sketches: u64,
     /// Journal bytes that may wait for a checkpoint.
@@ -164,15 +166,18 @@ impl Budget {
         let rest = options.cache_bytes / 4 + (share - vectors);
         // A row takes a list and a code: so that both run out together.
         let (list, code) = (AdjacencyCache::list_bytes(config.m_max0), Codes::row_bytes(config.dim));
-        let codes = if coded { rest / (list + code) * code } else { 0 };
+        let own = if coded { rest / (list + code) * code } else { 0 };
+        // Where rows have codes, a vector is seldom read.
+        let more = if coded && config.vector_storage == VectorStorage::Paged { vectors / 2 } else { 0 };
         let sketches = match config.vector_storage {
             VectorStorage::Paged => share.min(pages) / 5,
             VectorStorage::Flat => share / 5,
         };
         Budget {
-            adjacency: rest - codes,
+            adjacency: rest - own,
             vectors,
-            codes,
+            codes: own,
+            more_codes: more,
             sketches,
             pending: (options.cache_bytes / 4).clamp(4 << 20, 64 << 20),
         }

@@ -350,6 +350,7 @@ impl Index {
         self.vectors.write(slots, vectors)?;
         self.sketches.forget(reused());
         self.codes.put(slots, known, fresh);
+        self.vectors.lend(self.codes.took_more());
         let mut batch = Batch::default();
         self.stage_ops(&stage, &mut batch);
         let next = slots.last().map_or(known, |&last| known.max(last + 1));
