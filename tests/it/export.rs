@@ -226,7 +226,7 @@ fn an_export_holds_one_committed_state_while_writes_go_on() {
         let pair = |n: u64, round: u64| {
             let ids = [n.into(), (n + 1_000_000).into()];
             let vectors: Vec<f32> =
-                (0..2 * SHAPE.dim as u64).map(|i| (n * 31 + i % 6 + round) as f32).collect();
+                (0..2 * SHAPE.dim as u64).map(|i| (n * 31 + i % SHAPE.dim as u64 + round) as f32).collect();
             let payloads = vec![Some(format!("{{\"round\":{round}}}")); 2];
             let rows = asteroid_core::Rows { ids: Some(&ids), vectors: &vectors, payloads: &payloads };
             index.insert_many(rows, Mode::Upsert, &Threads::new(1), &Control::NONE).unwrap();
