@@ -55,6 +55,8 @@ const SWEEPING: f64 = 0.9;
 const BRIDGED: f64 = 0.005;
 /// Above this part of all rows a sweep finds what it should; below, rows near the query may all be others.
 const SWEPT: f64 = 0.3;
+/// Below this share of what is usual among the rows around the query, walks miss matches that are farther away.
+const AS_USUAL: f64 = 0.9;
 /// Below this share of what is usual, the rows around the query say that the matches are away from it.
 const AWAY: f64 = 0.5;
 /// Where they are, the nearest lie in several directions: so many times the pool finds them.
@@ -105,7 +107,8 @@ pub(crate) fn choose(inputs: &Inputs) -> (Plan, [f64; 3]) {
     let scan = (matches * inputs.scanned).min(inputs.whole) + inputs.scan_looks;
     // Expanded nodes, and the bridges of each: as many as it takes to gather a list of matches.
     let bridges = (1.0 / part).min(links) * (1.0 - part);
-    let away = if inputs.is_away() { AWAY_COST } else { 1.0 };
+    let sparse = inputs.around < part * AS_USUAL;
+    let away = if sparse { AWAY_COST } else { 1.0 };
     let bridge =
         away * (walk * inputs.prices.bridging + ef * 1.5 * bridges * inputs.prices.list) + inputs.walk_looks;
     let sweep = walk * SWEEPING / inputs.around.clamp(1e-6, 1.0) + inputs.walk_looks;
@@ -113,7 +116,7 @@ pub(crate) fn choose(inputs: &Inputs) -> (Plan, [f64; 3]) {
     if part >= BRIDGED && bridge < best.1 {
         best = (Plan::Bridge, bridge);
     }
-    if part >= SWEPT && !inputs.is_away() && sweep < best.1 {
+    if part >= SWEPT && !sparse && sweep < best.1 {
         best = (Plan::Sweep, sweep);
     }
     (best.0, [scan, bridge, sweep])
