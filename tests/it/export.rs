@@ -214,6 +214,15 @@ fn a_database_without_rows_and_one_opened_to_read_are_exported() {
     assert_eq!(before, after, "reading wrote");
 }
 
+/// Ends a writer beside a test, however that ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn an_export_holds_one_committed_state_while_writes_go_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -245,6 +254,7 @@ fn an_export_holds_one_committed_state_while_writes_go_on() {
                     round += 1;
                 }
             });
+            let _stop = Stop(&stop);
             for n in 0..4 {
                 let export = index.export().unwrap();
                 let rows = export.rows();
@@ -261,7 +271,6 @@ fn an_export_holds_one_committed_state_while_writes_go_on() {
                     assert_eq!((&a.payload, &a.vector), (&b.payload, &b.vector), "half of a call");
                 }
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert_sound(index, "the source");
     }
