@@ -77,6 +77,11 @@ impl Coded {
         }
     }
 
+    /// Whether the code of `slot` is too close to the query's own to tell them apart.
+    pub(crate) fn is_close(&self, slot: Slot) -> bool {
+        self.root.row(slot).is_some_and(|row| self.root.frame.apart(&self.row, row).is_none())
+    }
+
     #[cold]
     fn miss(&self, slot: Slot) -> Option<f32> {
         let mut missed = self.missed.borrow_mut();
@@ -97,6 +102,11 @@ impl Fresh {
     pub(crate) fn row(&self, at: usize) -> &[u8] {
         let stride = self.root.frame.stride();
         &self.rows[at * stride..][..stride]
+    }
+
+    /// Row `at` as a query.
+    pub(crate) fn query(&self, at: usize) -> Coded {
+        Coded { root: self.root.clone(), row: self.row(at).to_vec(), missed: RefCell::default() }
     }
 }
 
@@ -348,15 +358,7 @@ impl Codes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 24) as f32
-        };
-        (0..count).map(|_| next() + next() - 1.0).collect()
-    }
+    use crate::simd::tests::numbers;
 
     fn codes(metric: Metric, dim: usize, budget: u64) -> Codes {
         Codes::new(metric, Kernels::get(), dim as u32, 7, budget, 0)

@@ -1,5 +1,7 @@
 //! Seeded random rotations: lengths and angles stay, and no dimension stands out afterwards.
 
+use crate::hnsw::{GOLDEN, mix};
+
 /// An orthogonal map of vectors of one dimension: rounds of random signs and Hadamard transforms over the first and the
 /// last numbers in turn (as in FhtKac, Gao et al., arXiv 2409.09913), O(dim log dim).
 pub(super) struct Rotation {
@@ -14,10 +16,9 @@ impl Rotation {
         let span = 1 << dim.max(1).ilog2();
         // Two transforms that overlap need more rounds until everything has met everything.
         let rounds = if span == dim { 2 } else { 4 };
-        let mut state = seed;
-        let signs = (0..rounds)
-            .map(|_| (0..dim).map(|_| if splitmix(&mut state) >> 63 == 1 { -1.0 } else { 1.0 }).collect())
-            .collect();
+        let words = (0..).map(|at: u64| mix(seed.wrapping_add(at.wrapping_mul(GOLDEN))));
+        let mut signs = words.map(|word| if word >> 63 == 1 { -1.0 } else { 1.0 });
+        let signs = (0..rounds).map(|_| signs.by_ref().take(dim).collect()).collect();
         Rotation { signs, span }
     }
 
@@ -55,13 +56,6 @@ fn hadamard(x: &mut [f32]) {
         }
         half *= 2;
     }
-}
-
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

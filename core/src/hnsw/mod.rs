@@ -30,7 +30,7 @@ pub(crate) trait Layer {
 
 /// The level of a row, from a hash of its id: builds replay whatever the order of threads.
 pub(crate) fn level_of(seed: u64, key: &[u8], m: u32) -> u32 {
-    let mut hash = seed ^ 0x9e37_79b9_7f4a_7c15;
+    let mut hash = seed ^ GOLDEN;
     for piece in key.chunks(8) {
         let mut word = [0; 8];
         word[..piece.len()].copy_from_slice(piece);
@@ -42,9 +42,12 @@ pub(crate) fn level_of(seed: u64, key: &[u8], m: u32) -> u32 {
     ((-uniform.ln() / f64::from(m).ln()) as u32).min(MAX_LEVEL)
 }
 
-/// The splitmix64 finaliser.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+/// What a splitmix64 generator adds from one number to the next.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The number that a splitmix64 generator gives at `x`.
+pub(crate) fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(GOLDEN);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -20,11 +20,15 @@ pub(crate) const PER_CHUNK: usize = 32;
 impl Index {
     /// `query` to be measured against codes, where there are some.
     pub(crate) fn coded(&self, query: &[f32]) -> Option<Coded> {
-        if !self.codes.are_used() || self.allocated.load(Ordering::Acquire) < LEAST {
-            return None;
-        }
-        self.warm_up();
-        Some(self.codes.query(query))
+        self.walks_on_codes().then(|| {
+            self.warm_up();
+            self.codes.query(query)
+        })
+    }
+
+    /// Whether [`Index::coded`] answers.
+    pub(crate) fn walks_on_codes(&self) -> bool {
+        self.codes.are_used() && self.allocated.load(Ordering::Acquire) >= LEAST
     }
 
     /// Has codes made of all rows, once, where that is soon done: what a search finds must not depend on who searched

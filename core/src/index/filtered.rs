@@ -155,12 +155,12 @@ impl Index {
             return Ok((Vec::new(), explain));
         }
         let wanted = (params.k + params.offset).min(usize::try_from(possible).unwrap_or(usize::MAX));
-        let coded = self.coded(query);
+        let by_codes = self.walks_on_codes();
         let ef = params.ef_search.max(wanted);
-        let ef = if coded.is_some() { Index::coded_pool(ef, wanted) } else { ef };
+        let ef = if by_codes { Index::coded_pool(ef, wanted) } else { ef };
         // Of the rows that may match, this part does.
         let dense = (guessed as f64 / possible as f64).clamp(1e-6, 1.0);
-        let prices = if coded.is_some() { plan::BY_CODES } else { plan::BY_VECTORS };
+        let prices = if by_codes { plan::BY_CODES } else { plan::BY_VECTORS };
         let looks = if sets.unsure.is_empty() { 0.0 } else { prices.check };
         let slots = selection.state.slots;
         let (scanned, whole) = if sets.unsure.is_empty() && self.sketches.fit(slots) {
@@ -184,7 +184,7 @@ impl Index {
         let selected = Selected::new(self, selection);
         let state = &*selection.state;
         let mut search =
-            Search { index: self, query, wanted, ef, control, state, coded, inputs, selected, explain };
+            Search { index: self, query, wanted, ef, control, state, coded: None, inputs, selected, explain };
         let keys = search.run(forced, scratch)?;
         self.note_search(search.coded.take());
         search.explain.checked += search.selected.looked.borrow().len() as u64;
@@ -196,6 +196,9 @@ impl Search<'_> {
     fn run(&mut self, forced: Option<Plan>, scratch: &mut Scratch) -> Result<Vec<u64>> {
         let (mut plan, mut costs) = plan::choose(&self.inputs);
         let mut entry = None;
+        if forced.unwrap_or(plan) != Plan::Scan {
+            self.coded = self.index.coded(self.query);
+        }
         if forced.unwrap_or(plan) != Plan::Scan
             && let Some(node) = self.index.descend(self.query, self.coded.as_ref(), 1, scratch)?
         {

@@ -99,11 +99,11 @@ impl StagedList {
 
 impl Index {
     /// Searches the places where a row with this vector and id key will be linked.
-    /// Its own code is `own`, where there are codes.
+    /// `coded` is the vector as a query, where there are codes.
     pub(crate) fn plan(
         &self,
         vector: &[f32],
-        own: Option<&[u8]>,
+        coded: Option<&Coded>,
         key: &[u8],
         scratch: &mut Scratch,
     ) -> Result<Plan> {
@@ -116,8 +116,6 @@ impl Index {
             twin: None,
         };
         let Some((_, top)) = self.upper.entry() else { return Ok(plan) };
-        let coded = own.map(|_| self.codes.query(vector));
-        let coded = coded.as_ref();
         let Some(mut node) = self.descend(vector, coded, plan.level + 1, scratch)? else { return Ok(plan) };
         let ef = config.ef_construction as usize;
         for level in (1..=plan.level.min(top)).rev() {
@@ -137,10 +135,10 @@ impl Index {
             // A graph without a live row is given up before rows come, so this one has lost its way.
             return Err(Error::corrupt("no walk from the graph's entry point reaches a live row"));
         }
-        if let (Some(coded), Some(own)) = (coded, own) {
+        if let Some(coded) = coded {
             self.codes.note(coded);
             if config.metric == Metric::Dot {
-                self.tell_apart(vector, own, coded, &mut plan.base)?;
+                self.tell_apart(vector, coded, &mut plan.base)?;
             }
         }
         for &(rank, slot) in &plan.base {
@@ -152,11 +150,10 @@ impl Index {
         Ok(plan)
     }
 
-    /// Measures those of `found` whose codes cannot be told from a row's `own`: an inner product does not say who these are.
-    fn tell_apart(&self, vector: &[f32], own: &[u8], coded: &Coded, found: &mut [(f32, Slot)]) -> Result<()> {
+    /// Measures those of `found` whose codes cannot be told from the row's own: an inner product does not say who these are.
+    fn tell_apart(&self, vector: &[f32], coded: &Coded, found: &mut [(f32, Slot)]) -> Result<()> {
         for (rank, slot) in found.iter_mut() {
-            let row = coded.root.row(*slot);
-            if row.is_some_and(|row| coded.root.frame.apart(own, row).is_none()) {
+            if coded.is_close(*slot) {
                 *rank = self.rank(vector, &self.vector(*slot)?);
             }
         }

@@ -450,15 +450,7 @@ impl Sketched<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        let mut state = seed;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 24) as f32
-        };
-        (0..count).map(|_| next() + next() - 1.0).collect()
-    }
+    use crate::simd::tests::numbers;
 
     #[test]
     fn estimates_hold_what_they_promise() {

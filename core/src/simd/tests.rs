@@ -2,6 +2,16 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::*;
 
+/// Numbers between -1 and 1, most of them near 0, the same for the same seed.
+pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 24) as f32
+    };
+    (0..count).map(|_| next() + next() - 1.0).collect()
+}
+
 /// A splitmix64 stream whose seed every assertion names.
 struct Random {
     seed: u64,

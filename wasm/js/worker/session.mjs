@@ -179,20 +179,7 @@ const SELDOM = new Set(['check', 'compact', 'mergePayload', 'repair'])
 const patterned = (args) =>
   args.some((arg) => (typeof arg === 'string' ? arg : arg?.filter)?.includes?.('"$regex"'))
 
-/** A call of the engine that changes rows. */
-const write = (name) => (_session, owner, call, args) =>
-  owner.write(call, () =>
-    owner.run(
-      call,
-      (engine) => {
-        check(call)
-        return engine[name](...args)
-      },
-      SELDOM.has(name) || patterned(args),
-    ),
-  )
-
-/** A call of the engine that changes none. */
+/** A call of the engine that changes no rows. */
 const read = (name) => (_session, owner, call, args) =>
   owner.run(
     call,
@@ -202,6 +189,10 @@ const read = (name) => (_session, owner, call, args) =>
     },
     SELDOM.has(name) || patterned(args),
   )
+
+/** A call of the engine that changes some. */
+const write = (name) => (session, owner, call, args) =>
+  owner.write(call, () => read(name)(session, owner, call, args))
 
 /** A call of an export that has begun. */
 const exporting =
