@@ -10,9 +10,15 @@ const MOST_EF = 2048
 const SYSTEMS = [
   { name: 'asteroid-db', adapter: 'asteroid', ef: true },
   {
+    name: 'asteroid-db mapped',
+    adapter: 'asteroid',
+    options: { open: { vectorStorageType: 0 } },
+    ef: true,
+  },
+  {
     name: 'asteroid-db rabitq',
     adapter: 'asteroid',
-    options: { open: { quantization: 'rabitq' } },
+    options: { open: { quantization: 'rabitq', vectorStorageType: 0 } },
     ef: true,
   },
   { name: 'asteroid-db inserted', adapter: 'asteroid', options: { build: 'insert' }, ef: true },

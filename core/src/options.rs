@@ -35,22 +35,26 @@ pub enum Durability {
 /// What walks measure rows by. Answers are always by the vectors themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Quantization {
-    /// A byte per number and 16 per row, in memory as far as the budget goes: from a seeded rotation and a scale for each
+    /// A byte per number and 20 per row, in memory as far as the budget goes: from a seeded rotation and a scale for each
     /// row. For vectors of 8 numbers and more.
     #[default]
     Sq8,
+    /// A bit per number and 12 bytes per row (RaBitQ: Gao and Long, arXiv 2405.12497), which tell walks what they need not
+    /// measure: the vectors of all others are read. For budgets that a byte per number does not fit in.
+    Rabitq,
     /// The vectors themselves.
     None,
 }
 
 impl Quantization {
     /// Every kind.
-    pub const ALL: [Quantization; 2] = [Quantization::Sq8, Quantization::None];
+    pub const ALL: [Quantization; 3] = [Quantization::Sq8, Quantization::Rabitq, Quantization::None];
 
     /// The option value that names it.
     pub const fn name(self) -> &'static str {
         match self {
             Quantization::Sq8 => "sq8",
+            Quantization::Rabitq => "rabitq",
             Quantization::None => "none",
         }
     }

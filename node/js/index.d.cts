@@ -156,11 +156,15 @@ export interface OpenOptions {
    */
   linkPolicy?: 'eager' | 'lazy' | 'adaptive' | undefined
   /**
-   * What searches and inserts walk the graph by. `'sq8'` (default): codes in memory of a byte per number and 16 bytes per
-   * row, as many as `cacheBytes` allows, so that a vector itself is read for an answer only. `'none'`: the vectors. Answers
-   * are always by the vectors. Vectors of less than 8 numbers have no codes. May differ from opening to opening.
+   * What walks over the graph go by, within `cacheBytes`; answers are by the vectors in any case. May differ from one `open`
+   * to the next. Vectors of less than 8 numbers have no codes. Default `'sq8'`.
+   *
+   * - `'sq8'`: a byte per number and 20 per row are measured in place of vectors. The fastest, where it fits.
+   * - `'rabitq'`: a bit per number and 12 bytes per row tell which vectors need not be read. For little memory, best with
+   *   `vectorStorageType: 0`.
+   * - `'none'`: the vectors themselves.
    */
-  quantization?: 'sq8' | 'none' | undefined
+  quantization?: 'sq8' | 'rabitq' | 'none' | undefined
   /** Refuse writes. Needs a database that exists and that nobody has open for writing. Default false. */
   readOnly?: boolean | undefined
   /** Open although links above the lowest layer cannot be read, for `check({ repair: true })`. Default false. */

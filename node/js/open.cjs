@@ -102,12 +102,6 @@ function checkOpen(path, options) {
   const given = checkOptions(options, OPTIONS, 'open')
   const count = (name) => integer(given[name], name, 0, MAX_U32)
   oneOf(given.vectorStorageType, 'vectorStorageType', [0, 1])
-  if (given.quantization === 'rabitq') {
-    throw new AsteroidError(
-      'UNSUPPORTED',
-      "quantization 'rabitq' comes with a later version of asteroid-db: leave it out or give 'sq8' or 'none'",
-    )
-  }
   if (boolean(given.reinit, 'reinit') && boolean(given.readOnly, 'readOnly')) {
     throw invalid('reinit deletes what is there, which readOnly forbids: give one of them')
   }
@@ -136,7 +130,7 @@ function checkOpen(path, options) {
     durability: oneOf(given.durability, 'durability', ['buffered', 'sync']),
     storage: checkStorage(given.storage, memory),
     linkPolicy: oneOf(given.linkPolicy, 'linkPolicy', ['eager', 'lazy', 'adaptive']),
-    quantization: oneOf(given.quantization, 'quantization', ['sq8', 'none']),
+    quantization: oneOf(given.quantization, 'quantization', ['sq8', 'rabitq', 'none']),
     readOnly: boolean(given.readOnly, 'readOnly'),
     repair: boolean(given.repair, 'repair'),
     seed: checkSeed(given.seed),

@@ -488,12 +488,16 @@ fn rows_that_codes_cannot_tell_apart_are_found_by_their_vectors() {
                 both.insert(0, &rows);
                 let what = format!("{} {quantization:?}, spread {spread}, shift {shift}", metric.name());
                 assert_sound(&both, &what);
-                assert_eq!(both.stats().unwrap().code_bytes > 0, quantization == Quantization::Sq8);
+                assert_eq!(both.stats().unwrap().code_bytes > 0, quantization != Quantization::None);
                 both.recall(&queries, &params(10, 100), &what)
             };
-            let (coded, exact) = (recall(Quantization::Sq8), recall(Quantization::None));
-            println!("{}, spread {spread}, shift {shift}: recall {coded}, {exact} without", metric.name());
-            assert!(coded >= exact - 0.02, "{}, {spread}, {shift}: {coded} < {exact}", metric.name());
+            let exact = recall(Quantization::None);
+            for quantization in [Quantization::Sq8, Quantization::Rabitq] {
+                let coded = recall(quantization);
+                let what = format!("{} {quantization:?}, spread {spread}, shift {shift}", metric.name());
+                println!("{what}: recall {coded}, {exact} without");
+                assert!(coded >= exact - 0.02, "{what}: recall {coded}, {exact} without");
+            }
         }
     }
 }

@@ -51,8 +51,8 @@ async function compare(context, name) {
   const entries = systems
     .filter((system) => system.name !== 'asteroid-db inserted')
     .flatMap((system) => {
-      // With other codes ours inserts in the same ways: one of them tells what the codes cost.
-      const ways = WAYS[system.adapter].slice(0, system.name === 'asteroid-db rabitq' ? 1 : undefined)
+      // With other options ours inserts in the same ways: one of them tells what they cost.
+      const ways = WAYS[system.adapter].slice(0, system.name.startsWith('asteroid-db ') ? 1 : undefined)
       return ways.map((one) => ({ system, ...one, rates: [], why: system.why }))
     })
   try {

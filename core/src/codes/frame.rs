@@ -59,29 +59,9 @@ impl Frame {
         Frame { metric, kernels, dim, rotation: Rotation::new(dim, seed) }
     }
 
-    /// Bytes of a row: its head and its code.
-    #[inline(always)]
-    pub(super) fn stride(&self) -> usize {
-        stride(self.dim)
-    }
-
-    pub(super) fn dim(&self) -> usize {
-        self.dim
-    }
-
     /// Writes head and code of `vector` into `row`.
     pub(super) fn encode(&self, vector: &[f32], row: &mut [u8]) {
-        let scale = match self.metric {
-            Metric::Cosine => self.kernels.dot(vector, vector).sqrt().recip(),
-            _ => 1.0,
-        };
-        let mean = vector.iter().map(|&x| f64::from(x)).sum::<f64>() / self.dim as f64 * f64::from(scale);
-        let numbers = vector.iter().map(|x| x * scale - mean as f32).collect();
-        self.write(numbers, (mean * (self.dim as f64).sqrt()) as f32, row);
-    }
-
-    fn write(&self, mut numbers: Vec<f32>, mean: f32, row: &mut [u8]) {
-        self.rotation.apply(&mut numbers);
+        let (numbers, mean) = self.rotation.centred(self.metric, self.kernels, vector);
         let (low, high) =
             numbers.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
         // Halved, since the range of two finite numbers may be infinite.
@@ -136,12 +116,6 @@ impl Frame {
 /// Bytes of a row of so many numbers.
 pub(super) const fn stride(dim: usize) -> usize {
     (HEAD + dim).next_multiple_of(4)
-}
-
-/// Marks a row as never written.
-pub(super) fn erase(row: &mut [u8]) {
-    let nothing = Head { low: f32::NAN, step: f32::NAN, sum: f32::NAN, square: f32::NAN, mean: f32::NAN };
-    nothing.put(&mut row[..HEAD]);
 }
 
 #[inline(always)]

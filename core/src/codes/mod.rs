@@ -1,4 +1,5 @@
-//! Rows as codes in memory, a byte per number: what walks measure, so that a vector is read only for an answer.
+//! Rows as codes in memory: a byte per number, which walks measure, so that a vector is read only for an answer; or a bit,
+//! which tells them what they need not measure.
 //!
 //! Rows lie in segments under one root. A search holds the root that it began with, so that measuring a row takes no lock
 //! and no count; whoever changes rows swaps in another root, with copies of the segments changed. Codes follow from
@@ -6,14 +7,16 @@
 //! walks have come by often enough. Rows without a code are measured by their vectors, as are rows too close for codes to
 //! tell them apart.
 
+mod bits;
 mod frame;
 mod rotation;
 
 use crate::simd::{self, Kernels};
 use crate::table::Table;
-use crate::{Metric, Slot, sync};
+use crate::{Metric, Quantization, Slot, sync};
 use arc_swap::ArcSwap;
-pub(crate) use frame::Frame;
+use bits::Bits;
+use frame::Frame;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -29,9 +32,42 @@ const WORN: u32 = 8;
 /// Rows that one walk remembers to have missed.
 const REMEMBERED: usize = 512;
 
+/// How vectors become codes.
+enum Coding {
+    /// A byte per number, which walks measure in place of vectors.
+    Bytes(Frame),
+    /// A bit per number, by which they pass over vectors.
+    Bits(Bits),
+}
+
+impl Coding {
+    /// Writes the code of `vector` into `row`.
+    fn encode(&self, vector: &[f32], row: &mut [u8]) {
+        match self {
+            Coding::Bytes(frame) => frame.encode(vector, row),
+            Coding::Bits(bits) => bits.encode(vector, row),
+        }
+    }
+}
+
+/// Bytes of a row of so many numbers.
+fn stride(kind: Quantization, dim: u32) -> usize {
+    match kind {
+        Quantization::Rabitq => bits::stride(dim as usize),
+        _ => frame::stride(dim as usize),
+    }
+}
+
+/// Marks a row as never written: codings begin with three numbers, and none is known by these.
+fn erase(row: &mut [u8]) {
+    row.chunks_exact_mut(4).take(3).for_each(|part| part.copy_from_slice(&f32::NAN.to_le_bytes()));
+}
+
 /// All codes of one moment.
 pub(crate) struct Root {
-    pub(crate) frame: Arc<Frame>,
+    coding: Arc<Coding>,
+    /// Bytes of a row.
+    stride: usize,
     /// Rows of a segment, as a power of two.
     bits: u32,
     segments: Vec<Option<Arc<[u8]>>>,
@@ -42,8 +78,17 @@ impl Root {
     #[inline(always)]
     pub(crate) fn row(&self, slot: Slot) -> Option<&[u8]> {
         let segment = self.segments.get((slot >> self.bits) as usize)?.as_deref()?;
-        let (at, stride) = ((slot & ((1 << self.bits) - 1)) as usize, self.frame.stride());
-        segment.get(at * stride..)?.get(..stride)
+        let at = (slot & ((1 << self.bits) - 1)) as usize;
+        segment.get(at * self.stride..)?.get(..self.stride)
+    }
+
+    /// The ordering key of two vectors, squared distance under the inner product; `None` where their codes do not tell.
+    #[inline(always)]
+    pub(crate) fn apart(&self, a: &[u8], b: &[u8]) -> Option<f32> {
+        match &*self.coding {
+            Coding::Bytes(frame) => frame.apart(a, b),
+            Coding::Bits(_) => None,
+        }
     }
 
     fn held(&self) -> u64 {
@@ -51,10 +96,16 @@ impl Root {
     }
 }
 
+/// What rows are held against.
+enum Query {
+    Bytes(Vec<u8>),
+    Bits(bits::Query),
+}
+
 /// A query to measure rows against.
 pub(crate) struct Coded {
-    pub(crate) root: Arc<Root>,
-    row: Vec<u8>,
+    root: Arc<Root>,
+    query: Query,
     /// Rows that had none.
     missed: RefCell<Vec<Slot>>,
 }
@@ -72,14 +123,35 @@ impl Coded {
     #[inline(always)]
     pub(crate) fn rank(&self, slot: Slot) -> Option<f32> {
         match self.root.row(slot) {
-            Some(row) => self.root.frame.rank(&self.row, row),
+            Some(row) => match (&*self.root.coding, &self.query) {
+                (Coding::Bytes(frame), Query::Bytes(query)) => frame.rank(query, row),
+                _ => None,
+            },
             None => self.miss(slot),
         }
     }
 
+    /// Whether the ordering key of `slot` is `worst` or more, in all likelihood: only where codes are no measure.
+    #[inline(always)]
+    pub(crate) fn is_beyond(&self, slot: Slot, worst: f32) -> bool {
+        let (Coding::Bits(bits), Query::Bits(query)) = (&*self.root.coding, &self.query) else {
+            return false;
+        };
+        match self.root.row(slot) {
+            Some(row) => bits.is_beyond(query, row, worst),
+            None => self.miss(slot).is_some(),
+        }
+    }
+
+    /// Whether [`Coded::rank`] measures rows; else they are left to their vectors, but for those [beyond](Coded::is_beyond).
+    pub(crate) fn measures(&self) -> bool {
+        matches!(self.query, Query::Bytes(_))
+    }
+
     /// Whether the code of `slot` is too close to the query's own to tell them apart.
     pub(crate) fn is_close(&self, slot: Slot) -> bool {
-        self.root.row(slot).is_some_and(|row| self.root.frame.apart(&self.row, row).is_none())
+        let Query::Bytes(query) = &self.query else { return false };
+        self.root.row(slot).is_some_and(|row| self.root.apart(query, row).is_none())
     }
 
     #[cold]
@@ -100,13 +172,21 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     pub(crate) fn row(&self, at: usize) -> &[u8] {
-        let stride = self.root.frame.stride();
-        &self.rows[at * stride..][..stride]
+        &self.rows[at * self.root.stride..][..self.root.stride]
     }
 
-    /// Row `at` as a query.
-    pub(crate) fn query(&self, at: usize) -> Coded {
-        Coded { root: self.root.clone(), row: self.row(at).to_vec(), missed: RefCell::default() }
+    /// Row `at` as a query; `vector` is what it stands for.
+    pub(crate) fn query(&self, at: usize, vector: &[f32]) -> Coded {
+        let query = match &*self.root.coding {
+            Coding::Bytes(_) => Query::Bytes(self.row(at).to_vec()),
+            Coding::Bits(bits) => Query::Bits(bits.query(vector)),
+        };
+        Coded { root: self.root.clone(), query, missed: RefCell::default() }
+    }
+
+    /// Whether [`Root::apart`] tells rows apart.
+    pub(crate) fn measures(&self) -> bool {
+        matches!(*self.root.coding, Coding::Bytes(_))
     }
 }
 
@@ -134,7 +214,9 @@ struct Place {
 
 /// The codes of a database.
 pub(crate) struct Codes {
-    frame: Arc<Frame>,
+    coding: Arc<Coding>,
+    dim: usize,
+    stride: usize,
     /// See [`Root::bits`].
     bits: u32,
     /// Segments that have a place of their own, and most; 0 for a database without codes.
@@ -149,8 +231,9 @@ pub(crate) struct Codes {
 }
 
 impl Codes {
-    /// Codes in at most `own` bytes and `more`.
+    /// Codes of `kind` in at most `own` bytes and `more`.
     pub(crate) fn new(
+        kind: Quantization,
         metric: Metric,
         kernels: &'static Kernels,
         dim: u32,
@@ -158,14 +241,21 @@ impl Codes {
         own: u64,
         more: u64,
     ) -> Codes {
-        let worth = dim >= LEAST_DIM;
+        let worth = dim >= LEAST_DIM && kind != Quantization::None;
+        let stride = stride(kind, dim);
         let dim = dim as usize;
-        let bits = (SEGMENT_BYTES / frame::stride(dim)).max(1).ilog2().min(SEGMENT_BITS);
-        let segment = (frame::stride(dim) << bits) as u64;
-        let frame = Arc::new(Frame::new(metric, kernels, dim, seed));
+        let bits = (SEGMENT_BYTES / stride).max(1).ilog2().min(SEGMENT_BITS);
+        let segment = (stride << bits) as u64;
+        let coding = Arc::new(match kind {
+            Quantization::Rabitq => Coding::Bits(Bits::new(metric, kernels, dim, seed)),
+            _ => Coding::Bytes(Frame::new(metric, kernels, dim, seed)),
+        });
+        let root = Root { coding: coding.clone(), stride, bits, segments: Vec::new() };
         Codes {
-            root: ArcSwap::from_pointee(Root { frame: frame.clone(), bits, segments: Vec::new() }),
-            frame,
+            root: ArcSwap::from_pointee(root),
+            coding,
+            dim,
+            stride,
             bits,
             own: if worth { own / segment } else { 0 },
             most: if worth { (own + more) / segment } else { 0 },
@@ -176,8 +266,8 @@ impl Codes {
     }
 
     /// What a row of `dim` numbers takes.
-    pub(crate) fn row_bytes(dim: u32) -> u64 {
-        frame::stride(dim as usize) as u64
+    pub(crate) fn row_bytes(kind: Quantization, dim: u32) -> u64 {
+        stride(kind, dim) as u64
     }
 
     /// Whether rows have codes at all.
@@ -185,11 +275,22 @@ impl Codes {
         self.most > 0
     }
 
+    /// Whether they measure rows, and not only tell which need not be.
+    pub(crate) fn measure(&self) -> bool {
+        self.are_used() && matches!(*self.coding, Coding::Bytes(_))
+    }
+
     /// `vector` as a query.
     pub(crate) fn query(&self, vector: &[f32]) -> Coded {
-        let mut row = vec![0; self.frame.stride()];
-        self.frame.encode(vector, &mut row);
-        Coded { root: self.root.load_full(), row, missed: RefCell::default() }
+        let query = match &*self.coding {
+            Coding::Bytes(frame) => {
+                let mut row = vec![0; self.stride];
+                frame.encode(vector, &mut row);
+                Query::Bytes(row)
+            }
+            Coding::Bits(bits) => Query::Bits(bits.query(vector)),
+        };
+        Coded { root: self.root.load_full(), query, missed: RefCell::default() }
     }
 
     /// Takes note of what a walk missed.
@@ -234,7 +335,7 @@ impl Codes {
     }
 
     fn segment_bytes(&self) -> usize {
-        self.frame.stride() << self.bits
+        self.stride << self.bits
     }
 
     /// The rows of a segment, of its vectors; `row` answers `None` for those that cannot be read.
@@ -244,10 +345,10 @@ impl Codes {
         mut row: impl FnMut(Slot) -> Option<V>,
     ) -> Made {
         let mut bytes = vec![0; self.segment_bytes()];
-        for (slot, to) in missing.slots.clone().zip(bytes.chunks_exact_mut(self.frame.stride())) {
+        for (slot, to) in missing.slots.clone().zip(bytes.chunks_exact_mut(self.stride)) {
             match row(slot) {
-                Some(vector) => self.frame.encode(&vector, to),
-                None => frame::erase(to),
+                Some(vector) => self.coding.encode(&vector, to),
+                None => erase(to),
             }
         }
         Made { segment: missing.slots.start >> self.bits, age: missing.age, bytes: bytes.into() }
@@ -275,7 +376,8 @@ impl Codes {
     }
 
     fn set(&self, segments: Vec<Option<Arc<[u8]>>>) {
-        self.root.store(Arc::new(Root { frame: self.frame.clone(), bits: self.bits, segments }));
+        let root = Root { coding: self.coding.clone(), stride: self.stride, bits: self.bits, segments };
+        self.root.store(Arc::new(root));
     }
 
     /// The codes of rows that are about to be written, where there are codes.
@@ -283,10 +385,9 @@ impl Codes {
         if !self.are_used() {
             return None;
         }
-        let stride = self.frame.stride();
-        let mut rows = vec![0; vectors.len() / self.frame.dim() * stride];
-        for (vector, row) in vectors.chunks_exact(self.frame.dim()).zip(rows.chunks_exact_mut(stride)) {
-            self.frame.encode(vector, row);
+        let mut rows = vec![0; vectors.len() / self.dim * self.stride];
+        for (vector, row) in vectors.chunks_exact(self.dim).zip(rows.chunks_exact_mut(self.stride)) {
+            self.coding.encode(vector, row);
         }
         Some(Fresh { root: self.root.load_full(), rows })
     }
@@ -302,7 +403,7 @@ impl Codes {
         }
         let Some(fresh) = fresh else { return };
         let now = self.root.load_full();
-        let stride = self.frame.stride();
+        let stride = self.stride;
         let mut segments = now.segments.clone();
         let (mut held, mask) = (now.held(), (1 << self.bits) - 1);
         let mut at = 0;
@@ -314,7 +415,7 @@ impl Codes {
             let is_new = (segment as Slot) << self.bits >= known;
             if segments[segment].is_none() && is_new && held < self.most {
                 let mut bytes = vec![0; self.segment_bytes()];
-                bytes.chunks_exact_mut(stride).for_each(frame::erase);
+                bytes.chunks_exact_mut(stride).for_each(erase);
                 segments[segment] = Some(bytes.into());
                 held += 1;
             }
@@ -361,7 +462,7 @@ mod tests {
     use crate::simd::tests::numbers;
 
     fn codes(metric: Metric, dim: usize, budget: u64) -> Codes {
-        Codes::new(metric, Kernels::get(), dim as u32, 7, budget, 0)
+        Codes::new(Quantization::Sq8, metric, Kernels::get(), dim as u32, 7, budget, 0)
     }
 
     /// Writes rows as the index does.
@@ -470,6 +571,6 @@ mod tests {
         assert!(coded.rank(700).is_some() && coded.rank(800).is_none());
         codes.note(&coded);
         assert!(codes.missing().is_none(), "there is no room to make it");
-        assert!(!Codes::new(Metric::L2, Kernels::get(), 4, 7, 1 << 30, 0).are_used());
+        assert!(!Codes::new(Quantization::Sq8, Metric::L2, Kernels::get(), 4, 7, 1 << 30, 0).are_used());
     }
 }

@@ -1,6 +1,8 @@
 //! Seeded random rotations: lengths and angles stay, and no dimension stands out afterwards.
 
+use crate::Metric;
 use crate::hnsw::{GOLDEN, mix};
+use crate::simd::Kernels;
 
 /// An orthogonal map of vectors of one dimension: rounds of random signs and Hadamard transforms over the first and the
 /// last numbers in turn (as in FhtKac, Gao et al., arXiv 2409.09913), O(dim log dim).
@@ -20,6 +22,20 @@ impl Rotation {
         let mut signs = words.map(|word| if word >> 63 == 1 { -1.0 } else { 1.0 });
         let signs = (0..rounds).map(|_| signs.by_ref().take(dim).collect()).collect();
         Rotation { signs, span }
+    }
+
+    /// The numbers of `vector` less their mean, rotated, and that mean times the root of how many there are; of a vector of
+    /// length 1 where lengths do not count.
+    pub(super) fn centred(&self, metric: Metric, kernels: &Kernels, vector: &[f32]) -> (Vec<f32>, f32) {
+        let scale = match metric {
+            Metric::Cosine => kernels.dot(vector, vector).sqrt().recip(),
+            _ => 1.0,
+        };
+        let count = vector.len() as f64;
+        let mean = vector.iter().map(|&x| f64::from(x)).sum::<f64>() / count * f64::from(scale);
+        let mut numbers: Vec<f32> = vector.iter().map(|x| x * scale - mean as f32).collect();
+        self.apply(&mut numbers);
+        (numbers, (mean * count.sqrt()) as f32)
     }
 
     pub(super) fn apply(&self, vector: &mut [f32]) {

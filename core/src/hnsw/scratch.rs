@@ -43,8 +43,9 @@ pub(crate) struct Scratch {
     pub(crate) bridges: Vec<u32>,
     /// What the walk cost so far.
     pub(crate) effort: Effort,
-    visited: Vec<u16>,
-    round: u16,
+    /// A bit per node, and the words that have any.
+    visited: Vec<u64>,
+    touched: Vec<u32>,
 }
 
 impl Scratch {
@@ -53,21 +54,23 @@ impl Scratch {
         self.candidates.clear();
         self.found.clear();
         self.effort = Effort::default();
-        self.round = self.round.wrapping_add(1);
-        if self.round == 0 {
-            self.visited.fill(0);
-            self.round = 1;
+        for word in self.touched.drain(..) {
+            self.visited[word as usize] = 0;
         }
     }
 
     /// Marks a node; `true` the first time in this walk.
     pub(crate) fn visit(&mut self, node: u32) -> bool {
-        let at = node as usize;
+        let (at, bit) = (node as usize / 64, 1 << (node % 64));
         if at >= self.visited.len() {
             self.visited.resize((at + 1).next_power_of_two(), 0);
         }
-        let first = self.visited[at] != self.round;
-        self.visited[at] = self.round;
+        let word = self.visited[at];
+        let first = word & bit == 0;
+        if word == 0 {
+            self.touched.push(at as u32);
+        }
+        self.visited[at] = word | bit;
         first
     }
 
@@ -80,7 +83,7 @@ impl Scratch {
 
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
-        2 * self.visited.capacity() as u64
+        8 * self.visited.capacity() as u64 + 4 * self.touched.capacity() as u64
     }
 }
 

@@ -3,17 +3,18 @@
 use super::{Layer, Scratch, node_of_key, rank_of_key, sort_key};
 use crate::Result;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// How often a walk asks whether it should stop, in expanded nodes.
 const CHECK_EVERY: u32 = 64;
 
 /// Moves to the nearest neighbour until none is nearer. Answers with the node reached.
 pub(crate) fn greedy(layer: &mut impl Layer, entry: u32, scratch: &mut Scratch) -> Result<u32> {
-    layer.ranks(&[entry], &mut scratch.ranks)?;
+    layer.ranks(&[entry], f32::INFINITY, &mut scratch.ranks)?;
     let mut best = sort_key(scratch.ranks[0], entry);
     loop {
         layer.links(node_of_key(best), &[], &mut scratch.links)?;
-        layer.ranks(&scratch.links, &mut scratch.ranks)?;
+        layer.ranks(&scratch.links, rank_of_key(best), &mut scratch.ranks)?;
         let nearest =
             scratch.links.iter().zip(&scratch.ranks).map(|(&node, &rank)| sort_key(rank, node)).min();
         match nearest {
@@ -167,10 +168,12 @@ fn gather(layer: &mut impl Bridging, node: u32, scratch: &mut Scratch) -> Result
 
 /// Measures the nodes in `scratch.fresh` and lets in those that are near enough.
 fn admit(layer: &mut impl Layer, ef: usize, scratch: &mut Scratch) -> Result<()> {
-    layer.ranks(&scratch.fresh, &mut scratch.ranks)?;
+    let reach = |found: &BinaryHeap<u64>| if found.len() < ef { None } else { found.peek().copied() };
+    let worst = reach(&scratch.found).map_or(f32::INFINITY, rank_of_key);
+    layer.ranks(&scratch.fresh, worst, &mut scratch.ranks)?;
     scratch.effort.measured += scratch.fresh.len() as u64;
     for (&node, &rank) in scratch.fresh.iter().zip(&scratch.ranks) {
-        let worst = if scratch.found.len() < ef { None } else { scratch.found.peek().copied() };
+        let worst = reach(&scratch.found);
         // Strictly nearer: expanding on ties costs much and finds little.
         if worst.is_some_and(|worst| rank >= rank_of_key(worst)) {
             continue;

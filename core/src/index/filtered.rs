@@ -155,7 +155,7 @@ impl Index {
             return Ok((Vec::new(), explain));
         }
         let wanted = (params.k + params.offset).min(usize::try_from(possible).unwrap_or(usize::MAX));
-        let by_codes = self.walks_on_codes();
+        let by_codes = self.walks_on_codes() && self.codes.measure();
         let ef = params.ef_search.max(wanted);
         let ef = if by_codes { Index::coded_pool(ef, wanted) } else { ef };
         // Of the rows that may match, this part does.
@@ -306,7 +306,7 @@ impl Search<'_> {
     /// The nearest rows of the nodes found, or `None` where they are too few.
     fn collect(&self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
         let mut found = scratch.take_found();
-        if self.coded.is_some() {
+        if self.coded.as_ref().is_some_and(Coded::measures) {
             let Some(exact) = self.index.exactly(self.query, found, self.wanted, self.ef)? else {
                 return Ok(None);
             };

@@ -30,8 +30,8 @@ impl Index {
     pub fn open(stores: Stores, config: Config, options: Options) -> Result<Index> {
         config.validate()?;
         options.validate()?;
-        let budget = Budget::new(&options, &config);
         let stored = Meta::read(&*stores.kv.view()?)?;
+        let budget = Budget::new(&options, &config, u64::from(stored.next));
         let vectors =
             VectorFile::open(stores.vectors, config.dim, config.vector_storage, budget.vectors, stored.next)?;
         let vectors = if config.metric == Metric::Cosine { vectors.keep_lengths() } else { vectors };
@@ -42,8 +42,15 @@ impl Index {
         let policy = options.link_policy.unwrap_or(LinkPolicy::Eager);
         let first = Published { seq: meta.applied.max(1), slots: meta.committed, live: meta.live };
         let kernels = Kernels::get();
-        let codes =
-            Codes::new(config.metric, kernels, config.dim, config.seed, budget.codes, budget.more_codes);
+        let codes = Codes::new(
+            options.quantization,
+            config.metric,
+            kernels,
+            config.dim,
+            config.seed,
+            budget.codes,
+            budget.more_codes,
+        );
         let index = Index {
             kernels,
             journal,
@@ -154,27 +161,42 @@ struct Budget {
 }
 
 impl Budget {
-    fn new(options: &Options, config: &Config) -> Budget {
-        let share = options.cache_bytes / 8 * 5;
+    /// Of a database that has `rows` so far.
+    fn new(options: &Options, config: &Config, rows: u64) -> Budget {
+        let all = options.cache_bytes;
+        let share = all / 8 * 5;
         let pages = options.paged_max_cached_pages.map_or(u64::MAX, |pages| u64::from(pages) * 4096);
-        let coded = options.quantization == Quantization::Sq8 && config.dim >= LEAST_DIM;
+        let paged = config.vector_storage == VectorStorage::Paged;
+        let coded = options.quantization != Quantization::None && config.dim >= LEAST_DIM;
+        let measured = coded && options.quantization == Quantization::Sq8;
+        // A row takes a list and a code.
+        let list = AdjacencyCache::list_bytes(config.m_max0);
+        let code = Codes::row_bytes(options.quantization, config.dim);
+        // Bits for all rows, and some more to come, save more reads than anything else in their place.
+        let bits = if coded && !measured { (rows * code / 8 * 9).clamp(all / 8, all / 2) } else { 0 };
+        let share = share.saturating_sub(bits);
         let vectors = match config.vector_storage {
-            VectorStorage::Paged if coded => (share / 5).min(pages),
+            VectorStorage::Paged if measured => (share / 5).min(pages),
             VectorStorage::Paged => share.min(pages),
             VectorStorage::Flat => share / 5,
         };
-        let rest = options.cache_bytes / 4 + (share - vectors);
-        // A row takes a list and a code: so that both run out together.
-        let (list, code) = (AdjacencyCache::list_bytes(config.m_max0), Codes::row_bytes(config.dim));
-        let own = if coded { rest / (list + code) * code } else { 0 };
+        let rest = (all / 8 * 7).saturating_sub(vectors + bits);
+        let own = match measured {
+            false => bits,
+            // So that both run out together.
+            true if paged => rest / (list + code) * code,
+            // A mapped vector is soon read, a list is not.
+            true => (rest / (list + code) * code).min(rest.saturating_sub(rows * list)),
+        };
+        let rest = if measured { rest - own } else { rest };
         // Where rows have codes, a vector is seldom read.
-        let more = if coded && config.vector_storage == VectorStorage::Paged { vectors / 2 } else { 0 };
+        let more = if measured && paged { vectors / 2 } else { 0 };
         let sketches = match config.vector_storage {
             VectorStorage::Paged => share.min(pages) / 5,
             VectorStorage::Flat => share / 5,
         };
         Budget {
-            adjacency: rest - own,
+            adjacency: rest,
             vectors,
             codes: own,
             more_codes: more,

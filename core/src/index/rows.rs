@@ -60,7 +60,7 @@ impl<'a> Rows<'a> {
 
     /// The code of `slot`, where there is one.
     fn code(&self, slot: Slot) -> Option<&'a [u8]> {
-        let fresh = self.fresh?;
+        let fresh = self.fresh.filter(|fresh| fresh.measures())?;
         match self.slots.binary_search(&slot) {
             Ok(at) => Some(fresh.row(at)),
             Err(_) => fresh.root.row(slot),
@@ -74,7 +74,7 @@ impl<'a> Rows<'a> {
 
     /// [`Rows::apart`] by codes, where these tell.
     fn apart_by_codes(&self, a: Option<&[u8]>, b: Option<&[u8]>) -> Option<f32> {
-        self.fresh?.root.frame.apart(a?, b?)
+        self.fresh?.root.apart(a?, b?)
     }
 
     /// The vector of the chunk's row `at`.

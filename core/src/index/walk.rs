@@ -12,6 +12,7 @@ use crate::kv::{Read, Space};
 use crate::simd;
 use crate::vectors::RowRef;
 use crate::{Control, Error, MAX_K, Metric, Pool, Result, Slot, sync};
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Mutex;
@@ -72,11 +73,8 @@ impl Layer for Base<'_> {
         self.index.adjacency.soon(node);
     }
 
-    fn ranks(&mut self, nodes: &[u32], out: &mut Vec<f32>) -> Result<()> {
-        match self.coded {
-            Some(coded) => self.index.coded_ranks(self.query, coded, nodes.iter().copied(), out),
-            None => self.index.ranks(self.query, nodes.iter().copied(), out),
-        }
+    fn ranks(&mut self, nodes: &[u32], worst: f32, out: &mut Vec<f32>) -> Result<()> {
+        self.index.walk_ranks(self.query, self.coded, nodes.iter().copied(), worst, out)
     }
 
     fn yields(&mut self, node: u32) -> Result<bool> {
@@ -102,12 +100,9 @@ impl Layer for Above<'_> {
         Ok(())
     }
 
-    fn ranks(&mut self, nodes: &[u32], out: &mut Vec<f32>) -> Result<()> {
+    fn ranks(&mut self, nodes: &[u32], worst: f32, out: &mut Vec<f32>) -> Result<()> {
         let slots = nodes.iter().map(|&node| self.index.upper.slot(node));
-        match self.coded {
-            Some(coded) => self.index.coded_ranks(self.query, coded, slots, out),
-            None => self.index.ranks(self.query, slots, out),
-        }
+        self.index.walk_ranks(self.query, self.coded, slots, worst, out)
     }
 
     /// Only planning asks: a new row links to those that stay.
@@ -125,36 +120,58 @@ impl Index {
         })
     }
 
-    /// Replaces `out` with the ordering keys of `slots`. Rows are random accesses to memory, so each is asked for a few
-    /// steps before it is measured.
+    /// Replaces `out` with the ordering keys of `slots`.
     pub(crate) fn ranks(
         &self,
         query: &[f32],
-        slots: impl Iterator<Item = Slot>,
+        slots: impl Iterator<Item = Slot> + Clone,
         out: &mut Vec<f32>,
     ) -> Result<()> {
         out.clear();
+        out.extend(slots.clone().map(|_| 0.0));
+        self.measure(query, Cell::from_mut(out.as_mut_slice()).as_slice_of_cells().iter().zip(slots))
+    }
+
+    /// Puts the ordering keys of slots beside them. Rows are random accesses to memory, so each is asked for a few steps
+    /// before it is measured.
+    fn measure<'a>(&self, query: &[f32], slots: impl Iterator<Item = (&'a Cell<f32>, Slot)>) -> Result<()> {
         let metric = self.config.metric;
         let length = (metric == Metric::Cosine).then(|| self.kernels.dot(query, query).sqrt());
-        let measure =
-            |row: &RowRef| metric.rank_of_lengths(self.kernels, query, row, length.zip(row.length()));
-        let mut ahead: [Option<RowRef>; AHEAD] = [const { None }; AHEAD];
+        let measure = |(to, row): (&Cell<f32>, RowRef)| {
+            to.set(metric.rank_of_lengths(self.kernels, query, &row, length.zip(row.length())));
+        };
+        let mut ahead: [Option<(&Cell<f32>, RowRef)>; AHEAD] = [const { None }; AHEAD];
         let mut at = 0;
-        for slot in slots {
+        for (to, slot) in slots {
             let row = self.vector(slot)?;
             simd::prefetch(&row);
-            if let Some(due) = ahead[at].replace(row) {
-                out.push(measure(&due));
+            if let Some(due) = ahead[at].replace((to, row)) {
+                measure(due);
             }
             at = if at + 1 < AHEAD { at + 1 } else { 0 };
         }
-        for _ in 0..AHEAD {
-            if let Some(due) = ahead[at].take() {
-                out.push(measure(&due));
-            }
-            at = if at + 1 < AHEAD { at + 1 } else { 0 };
-        }
+        ahead.into_iter().flatten().for_each(measure);
         Ok(())
+    }
+
+    /// [`Index::ranks`] as a walk wants them that has no use for rows at `worst` or beyond.
+    fn walk_ranks(
+        &self,
+        query: &[f32],
+        coded: Option<&Coded>,
+        slots: impl Iterator<Item = Slot> + Clone,
+        worst: f32,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let Some(coded) = coded else { return self.ranks(query, slots, out) };
+        if coded.measures() {
+            return self.coded_ranks(query, coded, slots, out);
+        }
+        slots.clone().for_each(|slot| coded.soon(slot));
+        out.clear();
+        out.extend(slots.clone().map(|slot| if coded.is_beyond(slot, worst) { f32::INFINITY } else { 0.0 }));
+        let ranks = Cell::from_mut(out.as_mut_slice()).as_slice_of_cells();
+        self.measure(query, ranks.iter().zip(slots).filter(|(rank, _)| rank.get() == 0.0))
     }
 
     /// [`Index::ranks`] by codes, where these tell.
@@ -471,13 +488,14 @@ impl Walk<'_> {
         let &Walk { index, state, query, wanted, ef, control } = self;
         let Some(node) = index.descend(query, coded, 1, scratch)? else { return Ok(Some(Vec::new())) };
         let entry = index.upper.slot(node);
-        let pool = if coded.is_some() { Index::coded_pool(ef, wanted) } else { ef };
+        let measured = coded.is_some_and(Coded::measures);
+        let pool = if measured { Index::coded_pool(ef, wanted) } else { ef };
         let mut layer = Base::new(index, query, coded, Yield::Visible(state));
         beam(&mut layer, &[entry], pool, u64::MAX, scratch, &mut || control.check())?;
         index.calibration.note(pool, scratch.effort.measured);
         explain.measured += scratch.effort.measured;
         explain.lists += scratch.effort.lists;
         let found = scratch.take_found();
-        if coded.is_some() { index.exactly(query, found, wanted, pool) } else { Ok(Some(found)) }
+        if measured { index.exactly(query, found, wanted, pool) } else { Ok(Some(found)) }
     }
 }

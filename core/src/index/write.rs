@@ -339,8 +339,9 @@ impl Index {
         let fresh = fresh.as_ref();
         let plans = side_by_side(pool, chunk.len(), &|i| {
             self.with_scratch(|scratch| {
-                let coded = fresh.map(|fresh| fresh.query(i));
-                self.plan(&vectors[i * dim..][..dim], coded.as_ref(), &chunk[i].key, scratch)
+                let vector = &vectors[i * dim..][..dim];
+                let coded = fresh.map(|fresh| fresh.query(i, vector));
+                self.plan(vector, coded.as_ref(), &chunk[i].key, scratch)
             })
         })?;
         let mut stage = Stage::default();
