@@ -48,9 +48,11 @@ test('immediates and timers get their turns in a loop of searches', async (t) =>
   await warm(() => db.searchKnn(query))
   let searches = 0
   let ended = false
-  const seen = { immediates: 0, intervals: 0, timeout: undefined }
+  const seen = { immediates: 0, intervals: 0, timeout: undefined, most: 0 }
+  let inTurn = 0
   const chain = () => {
     seen.immediates++
+    inTurn = 0
     if (!ended) setImmediate(chain)
   }
   setImmediate(chain)
@@ -58,12 +60,15 @@ test('immediates and timers get their turns in a loop of searches', async (t) =>
   setTimeout(() => {
     seen.timeout = searches
   }, 0)
-  for (; searches < MANY; searches++) await db.searchKnn(query)
+  for (; searches < MANY; searches++) {
+    await db.searchKnn(query)
+    seen.most = Math.max(seen.most, ++inTurn)
+  }
   ended = true
   clearInterval(interval)
-  t.diagnostic(JSON.stringify(seen))
-  // In one turn at most one search is answered by another thread and one at once, and all comes that is due.
-  assert.ok(seen.immediates >= MANY / 2 - 2, `${seen.immediates} immediates`)
+  t.diagnostic(JSON.stringify({ ...seen, answered }))
+  // Between two immediates one search is answered by another thread, and one at once before and one after it, at most.
+  assert.ok(seen.most <= 3, `${seen.most} searches in one turn`)
   assert.ok(seen.timeout < MANY, 'the timeout did not come before the end')
   assert.ok(seen.intervals >= 2, `${seen.intervals} intervals`)
 })
