@@ -42,6 +42,8 @@ pub(crate) struct Handle {
     /// Of searches that bring ids and distances alone, and of those that bring more.
     paces: [Mutex<Pace>; 2],
     reads: Mutex<Reads>,
+    /// Answers of reads that JavaScript has not yet.
+    undelivered: Arc<AtomicUsize>,
     /// They hold views of the store, which must not outlive it.
     exports: Mutex<Vec<Kept>>,
     no_reads: Condvar,
@@ -80,6 +82,7 @@ impl Handle {
             unfinished,
             paces: Default::default(),
             reads: Mutex::default(),
+            undelivered: Arc::default(),
             exports: Mutex::default(),
             no_reads: Condvar::new(),
             stopping,
@@ -191,6 +194,12 @@ impl Handle {
             Err(error) => return pending.reject(&error),
         };
         let guard = ReadGuard::new(self);
+        let undelivered = Undelivered::new(&self.undelivered);
+        let reply = move |env: &Env, value: T| {
+            let built = reply(env, value);
+            drop(undelivered);
+            built
+        };
         let job = move || {
             // The guard and the database go before the promise settles: a `close` may wait for them.
             let work = move || {
@@ -212,7 +221,10 @@ impl Handle {
         more: bool,
         work: impl FnOnce(&Index) -> Result<T>,
     ) -> Option<Result<T>> {
-        let busy = READS.load(Ordering::Relaxed) > 0 || self.unfinished.load(Ordering::Acquire) > 0;
+        // An answer that waits to be delivered would wait for this one too.
+        let busy = READS.load(Ordering::Relaxed) > 0
+            || self.undelivered.load(Ordering::Relaxed) > 0
+            || self.unfinished.load(Ordering::Acquire) > 0;
         let began = Instant::now();
         if busy || !lock(&self.paces[usize::from(more)]).allows(units, began) {
             return None;
@@ -280,6 +292,21 @@ impl Handle {
         self.wait_for_reads(Some(PATIENCE));
         self.let_all_go();
         lock(&self.database).take();
+    }
+}
+
+struct Undelivered(Arc<AtomicUsize>);
+
+impl Undelivered {
+    fn new(count: &Arc<AtomicUsize>) -> Undelivered {
+        count.fetch_add(1, Ordering::Relaxed);
+        Undelivered(Arc::clone(count))
+    }
+}
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
