@@ -8,7 +8,7 @@ import { setImmediate as immediately, setTimeout as later } from 'node:timers/pr
 import { fileURLToPath } from 'node:url'
 import { database, place, random, rejects, runs, vectors } from './lib/helpers.mjs'
 
-const MANY = 20_000
+const MANY = 5_000
 
 /** Searches of this process that were answered at once. */
 let answered = 0
@@ -90,7 +90,7 @@ test('files and sockets get their turns in a loop of searches', async (t) => {
       socket.on('error', reject)
     })
   // Ends by itself, so that a loop that lets nobody in fails instead of hanging.
-  const most = 100 * MANY
+  const most = 400 * MANY
   let searches = 0
   let wanted = true
   const searching = (async () => {
