@@ -160,7 +160,7 @@ const browserHost = {
   name: 'browser-host',
   setup({ onResolve }) {
     const page = join(root, 'wasm/js/page')
-    onResolve({ filter: /\/(host|memory|files)\.cjs$/ }, () => ({ path: join(page, 'host.mjs') }))
+    onResolve({ filter: /\/(host|memory|files|at-once)\.cjs$/ }, () => ({ path: join(page, 'host.mjs') }))
     onResolve({ filter: /\/native\.cjs$/ }, () => ({ path: join(page, 'native.mjs') }))
   },
 }

@@ -9,6 +9,7 @@ const {
   checkSignal,
   integer,
 } = require('./arguments.cjs')
+const { searchNow } = require('./at-once.cjs')
 const { bulkBuild } = require('./bulk.cjs')
 const { progressRelay, progressThrew, settle, withSignal } = require('./calls.cjs')
 const { AsteroidError, aborted, fromNative, invalid } = require('./errors.cjs')
@@ -242,6 +243,9 @@ class AsteroidDB {
   async #search(query, { args, signal }) {
     const addon = this.#live()
     const vector = toVector(query, addon.dim, 'query')
+    if (signal?.aborted) throw aborted(signal)
+    const now = searchNow(addon, vector, args, signal)
+    if (now) return now
     const columns = await withSignal(signal, (flag) => settle(() => addon.search(vector, args, flag), signal))
     const rows = await allRows(columns, addon.dim)
     if (args.explain) rows.explain = columns.explain

@@ -93,6 +93,37 @@ pub(crate) fn fill_hits(env: &Env, out: &mut Object<'_>, hits: &[Hit], include: 
     Ok(())
 }
 
+/// How to search, as numbers on a desk: `k`, `efSearch` (0 for the engine's default), `offset`, the farthest distance to
+/// return, and 1 where payloads are to be brought, 1 where vectors are. `None` where it is too small to say so.
+///
+/// A search by [`SearchArgs`] has objects made and taken apart; numbers in memory that both sides share cost next to
+/// nothing.
+pub(crate) fn desk_params(desk: &[f64]) -> Option<SearchParams> {
+    let &[k, ef_search, offset, max_distance, payload, vector, ..] = desk else { return None };
+    let defaults = SearchParams::default();
+    Some(SearchParams {
+        k: k as usize,
+        ef_search: if ef_search > 0.0 { ef_search as usize } else { defaults.ef_search },
+        offset: offset as usize,
+        max_distance: (max_distance < f64::INFINITY).then_some(max_distance as f32),
+        include: Include { payload: payload > 0.0, vector: vector > 0.0 },
+    })
+}
+
+/// Leaves ids and distances on a desk, in turns; `false` where it is too small, or an id is none that a number can be.
+pub(crate) fn desk_hits(hits: &[Hit], desk: &mut [f64]) -> bool {
+    if desk.len() < 2 * hits.len() {
+        return false;
+    }
+    for (hit, place) in hits.iter().zip(desk.chunks_exact_mut(2)) {
+        match hit.id {
+            Id::Num(n) if n <= MAX_SAFE => place.copy_from_slice(&[n as f64, f64::from(hit.distance)]),
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// Several lists of hits as columns, with the length of each.
 pub(crate) fn hit_lists_out(env: &Env, lists: Vec<Vec<Hit>>, include: Include) -> napi::Result<Raw> {
     let counts: Vec<u32> = lists.iter().map(|list| u32::try_from(list.len()).unwrap_or(u32::MAX)).collect();

@@ -1,7 +1,8 @@
 //! The native side of an open database: one method per call of the facade, each returning a promise.
 
 use crate::convert::{
-    IdIn, SearchArgs, explain_out, fill_hits, hit_lists_out, id_in, id_out, rows_out, select, some_rows_out,
+    IdIn, SearchArgs, desk_hits, desk_params, explain_out, fill_hits, hit_lists_out, id_in, id_out, rows_out,
+    select, some_rows_out,
 };
 use crate::handle::Handle;
 use crate::open::Facts;
@@ -11,11 +12,11 @@ use crate::signal::{AbortFlag, ReportArgs, Watch};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
 use asteroid_core::{
-    CheckReport, Include, Inserted, Mode, Problem, Repaired, Result, Rows, Selection, Snapshot, Stats,
-    StoreKind,
+    CheckReport, Control, Include, Inserted, Mode, Problem, Repaired, Result, Rows, SearchParams, Selection,
+    Snapshot, Stats, StoreKind,
 };
 use napi::Env;
-use napi::bindgen_prelude::{Function, Object};
+use napi::bindgen_prelude::{Float64ArraySlice, Function, Object};
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +42,15 @@ fn checked<T>(result: Result<T>) -> napi::Result<T> {
 
 fn mode(upsert: bool) -> Mode {
     if upsert { Mode::Upsert } else { Mode::Insert }
+}
+
+/// What a search asks for, in places of its pool.
+fn units(params: &SearchParams) -> u32 {
+    u32::try_from(params.ef_search.max(params.k + params.offset)).unwrap_or(u32::MAX)
+}
+
+fn brings_more(params: &SearchParams) -> bool {
+    params.include.payload || params.include.vector
 }
 
 impl Database {
@@ -255,6 +265,9 @@ impl Database {
                 let selected = started.elapsed();
                 let (hits, explain) = index.search_among(&query, &params, selection.as_ref(), control)?;
                 let searched = started.elapsed() - selected;
+                if selection.is_none() {
+                    handle.note_search(units(&params), brings_more(&params), false, started);
+                }
                 Ok((hits, args.explain.then_some((explain, selected, searched))))
             })
         };
@@ -268,6 +281,30 @@ impl Database {
             value(env, out)
         });
         Ok(promised)
+    }
+
+    /// [`Database::search`] here and now, where that takes no longer than to have it done elsewhere; `undefined` where it
+    /// may. On `desk` lies how to search, see [`desk_params`]. Where ids and distances are all that is asked for and the ids
+    /// are safe integers, they are left there, and the answer is their number; else it is columns.
+    #[napi]
+    pub fn search_now(&self, env: &Env, query: &[f32], mut desk: Float64ArraySlice<'_>) -> napi::Result<Raw> {
+        // SAFETY: the facade shares this memory with no other thread, and JavaScript does not run before this returns.
+        #[allow(unsafe_code)]
+        let desk = unsafe { desk.as_mut() };
+        let Some(params) = desk_params(desk) else { return nothing(env, ()) };
+        let more = brings_more(&params);
+        let work =
+            |index: &asteroid_core::Index| Ok(index.search_among(query, &params, None, &Control::NONE)?.0);
+        match self.handle.search_at_once(units(&params), more, work) {
+            None => nothing(env, ()),
+            Some(Err(error)) => Err(to_napi(&error)),
+            Some(Ok(found)) if !more && desk_hits(&found, desk) => value(env, found.len() as u32),
+            Some(Ok(found)) => {
+                let mut out = Object::new(env)?;
+                fill_hits(env, &mut out, &found, params.include)?;
+                value(env, out)
+            }
+        }
     }
 
     /// The nearest rows of each staged query, as columns.

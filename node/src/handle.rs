@@ -1,12 +1,13 @@
 //! One open database as the addon holds it: its writer thread, its reads in flight, its end.
 
+use crate::at_once::Pace;
 use crate::reply::{Pending, Raw, closed, guarded};
 use crate::writer::{Job, Unsettled, run_queue};
 use crate::{pool, teardown};
 use asteroid_core::{Code, Control, Error, Export, Index, Result};
 use asteroid_native_storage::Database as Opened;
 use napi::Env;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -18,6 +19,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// An export that JavaScript takes piece by piece; `None` once it was let go.
 pub(crate) type Kept = Arc<Mutex<Option<Export>>>;
 
+/// Reads of all databases that wait or run.
+static READS: AtomicUsize = AtomicUsize::new(0);
+
+/// Reads of one database that wait or run.
+#[derive(Default)]
+struct Reads {
+    count: usize,
+    /// Somebody waits until there are none.
+    awaited: bool,
+}
+
 /// Shared by the JavaScript object, the jobs in flight and the teardown hook.
 pub(crate) struct Handle {
     database: Mutex<Option<Arc<Opened>>>,
@@ -25,7 +37,13 @@ pub(crate) struct Handle {
     sync: bool,
     writes: Mutex<Option<Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    reads: Mutex<usize>,
+    /// Jobs given to the writer since it last had nothing to do: while there are any, it may hold locks for long.
+    unfinished: Arc<AtomicUsize>,
+    /// Of searches that bring ids and distances alone, and of those that bring more.
+    paces: [Mutex<Pace>; 2],
+    reads: Mutex<Reads>,
+    /// Answers of reads that JavaScript has not yet.
+    undelivered: Arc<AtomicUsize>,
     /// They hold views of the store, which must not outlive it.
     exports: Mutex<Vec<Kept>>,
     no_reads: Condvar,
@@ -41,13 +59,15 @@ impl Handle {
     pub(crate) fn start(env: &Env, sync: bool) -> napi::Result<Arc<Handle>> {
         let (writes, queue) = channel::<Job>();
         let stopping = Arc::new(AtomicBool::new(false));
+        let unfinished = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&unfinished);
         let seen = Arc::clone(&stopping);
         let own: Arc<OnceLock<Weak<Handle>>> = Arc::default();
         let served = Arc::clone(&own);
         let tidy = move || served.get().and_then(Weak::upgrade).is_some_and(|handle| handle.tidy());
         let writer = std::thread::Builder::new()
             .name("asteroid-write".into())
-            .spawn(move || run_queue(&queue, &seen, &tidy))
+            .spawn(move || run_queue(&queue, &seen, &tidy, &left))
             .map_err(|error| {
                 crate::reply::to_napi(&Error::io(
                     "the system refused a thread for the database's writer",
@@ -59,7 +79,10 @@ impl Handle {
             sync,
             writes: Mutex::new(Some(writes)),
             writer: Mutex::new(Some(writer)),
-            reads: Mutex::new(0),
+            unfinished,
+            paces: Default::default(),
+            reads: Mutex::default(),
+            undelivered: Arc::default(),
             exports: Mutex::default(),
             no_reads: Condvar::new(),
             stopping,
@@ -123,6 +146,7 @@ impl Handle {
 
     fn send(&self, job: Job) {
         if let Some(writes) = &*lock(&self.writes) {
+            self.unfinished.fetch_add(1, Ordering::Relaxed);
             let _ = writes.send(job);
         }
     }
@@ -137,7 +161,11 @@ impl Handle {
     ) {
         let handle = Arc::clone(self);
         let run = move || -> Option<Unsettled> {
-            match guarded(|| work(&handle, &handle.database()?.index)) {
+            let outcome = guarded(|| work(&handle, &handle.database()?.index));
+            if long {
+                handle.paces.iter().for_each(|pace| lock(pace).start_over());
+            }
+            match outcome {
                 Err(error) => pending.reject(&error),
                 Ok(value) if !handle.sync => pending.resolve(value, reply),
                 Ok(value) => {
@@ -166,6 +194,12 @@ impl Handle {
             Err(error) => return pending.reject(&error),
         };
         let guard = ReadGuard::new(self);
+        let undelivered = Undelivered::new(&self.undelivered);
+        let reply = move |env: &Env, value: T| {
+            let built = reply(env, value);
+            drop(undelivered);
+            built
+        };
         let job = move || {
             // The guard and the database go before the promise settles: a `close` may wait for them.
             let work = move || {
@@ -179,10 +213,40 @@ impl Handle {
         if long { pool::long(job) } else { pool::read(job) }
     }
 
+    /// Runs a search of so many units on this thread, the one that asks; `None` where it had better go to the others: it
+    /// may take long or have to wait for somebody. `more` for one that brings more than ids and distances.
+    pub(crate) fn search_at_once<T>(
+        &self,
+        units: u32,
+        more: bool,
+        work: impl FnOnce(&Index) -> Result<T>,
+    ) -> Option<Result<T>> {
+        // An answer that waits to be delivered would wait for this one too.
+        let busy = READS.load(Ordering::Relaxed) > 0
+            || self.undelivered.load(Ordering::Relaxed) > 0
+            || self.unfinished.load(Ordering::Acquire) > 0;
+        let began = Instant::now();
+        if busy || !lock(&self.paces[usize::from(more)]).allows(units, began) {
+            return None;
+        }
+        // A `close` would be among what is unfinished, so nobody waits for this reference to go.
+        let database = self.database().ok()?;
+        let outcome = guarded(|| work(&database.index));
+        self.note_search(units, more, true, began);
+        Some(outcome)
+    }
+
+    /// Takes note of what a search took that ends now.
+    pub(crate) fn note_search(&self, units: u32, more: bool, at_once: bool, began: Instant) {
+        let now = Instant::now();
+        lock(&self.paces[usize::from(more)]).note(units, now - began, at_once, now);
+    }
+
     fn wait_for_reads(&self, patience: Option<Duration>) {
         let until = patience.map(|patience| Instant::now() + patience);
         let mut reads = lock(&self.reads);
-        while *reads > 0 {
+        while reads.count > 0 {
+            reads.awaited = true;
             let left =
                 until.map_or(Duration::from_secs(3600), |t| t.saturating_duration_since(Instant::now()));
             if left.is_zero() {
@@ -231,18 +295,39 @@ impl Handle {
     }
 }
 
+struct Undelivered(Arc<AtomicUsize>);
+
+impl Undelivered {
+    fn new(count: &Arc<AtomicUsize>) -> Undelivered {
+        count.fetch_add(1, Ordering::Relaxed);
+        Undelivered(Arc::clone(count))
+    }
+}
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct ReadGuard(Arc<Handle>);
 
 impl ReadGuard {
     fn new(handle: &Arc<Handle>) -> ReadGuard {
-        *lock(&handle.reads) += 1;
+        lock(&handle.reads).count += 1;
+        READS.fetch_add(1, Ordering::Relaxed);
         ReadGuard(Arc::clone(handle))
     }
 }
 
 impl Drop for ReadGuard {
     fn drop(&mut self) {
-        *lock(&self.0.reads) -= 1;
-        self.0.no_reads.notify_all();
+        READS.fetch_sub(1, Ordering::Relaxed);
+        let mut reads = lock(&self.0.reads);
+        reads.count -= 1;
+        // Waking nobody would still be a call to the system.
+        if reads.awaited {
+            self.0.no_reads.notify_all();
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::reply::guarded;
 use asteroid_core::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,14 @@ pub(crate) struct Unsettled {
 }
 
 /// Runs jobs in their order until the last sender or the environment is gone. While none waits, it takes the steps of
-/// `tidy`, for as long as that says that there are more.
-pub(crate) fn run_queue(queue: &Receiver<Job>, stopping: &AtomicBool, tidy: &dyn Fn() -> bool) {
+/// `tidy`, for as long as that says that there are more. Takes the jobs it ran off `unfinished` once nothing is left to do.
+pub(crate) fn run_queue(
+    queue: &Receiver<Job>,
+    stopping: &AtomicBool,
+    tidy: &dyn Fn() -> bool,
+    unfinished: &AtomicUsize,
+) {
+    let mut ran = 0;
     let mut waiting: Vec<Unsettled> = Vec::new();
     let mut since = Instant::now();
     let mut untidy = false;
@@ -42,7 +48,10 @@ pub(crate) fn run_queue(queue: &Receiver<Job>, stopping: &AtomicBool, tidy: &dyn
                 untidy = !stopping.load(Ordering::Relaxed) && tidy();
                 continue;
             }
-            Err(TryRecvError::Empty) if waiting.is_empty() => queue.recv().ok(),
+            Err(TryRecvError::Empty) if waiting.is_empty() => {
+                unfinished.fetch_sub(std::mem::take(&mut ran), Ordering::Release);
+                queue.recv().ok()
+            }
             job => job.ok(),
         };
         if stopping.load(Ordering::Relaxed) {
@@ -55,6 +64,7 @@ pub(crate) fn run_queue(queue: &Receiver<Job>, stopping: &AtomicBool, tidy: &dyn
             sync(&mut waiting);
             continue;
         };
+        ran += 1;
         if job.long {
             sync(&mut waiting);
         }

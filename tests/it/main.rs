@@ -2,6 +2,7 @@
 // A panic is a failure here, and output is evidence.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod at_once;
 mod bulk;
 mod bytes;
 mod concurrent;

@@ -1,4 +1,4 @@
-// What the facade needs of the browser: takes the place of node/js/host.cjs, memory.cjs and files.cjs.
+// What the facade needs of the browser: takes the place of node/js/host.cjs, memory.cjs, files.cjs and at-once.cjs.
 import { AsteroidError, invalid, show } from '../../../node/js/errors.cjs'
 
 export const STORES = ['opfs', 'indexeddb', 'redb', 'rocksdb']
@@ -54,6 +54,9 @@ export async function openVectorFile(path) {
     `${show(path)}: browsers cannot open files by path; give the numbers, or an iterable of chunks of them`,
   )
 }
+
+/** Here the engine is on a thread of its own. */
+export function searchNow() {}
 
 export function fileError(_path, error) {
   return error
