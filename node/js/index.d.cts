@@ -746,7 +746,7 @@ export class AsteroidDB<P extends object = Payload> {
   /**
    * The `k` nearest rows, nearest first: ids and exact distances.
    *
-   * In Node, one without a filter that is expected to take at most 0.2 ms, by what the database's last searches took, is done
+   * In Node, one without a filter that is expected to take at most 0.3 ms, by what the database's last searches took, is done
    * on the calling thread where no other read waits or runs; any other on the threads for reads. Either way the promise
    * is settled in a later turn of the event loop.
    *

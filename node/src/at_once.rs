@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 /// Longest that a search may be expected to take.
-const SHORT: Duration = Duration::from_micros(200);
+const SHORT: Duration = Duration::from_micros(300);
 /// Longest that one may take after all without others being kept away.
 const LATE: Duration = Duration::from_millis(1);
 /// From here on something else than a search took the time: a disk, most likely.

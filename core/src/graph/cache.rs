@@ -4,7 +4,7 @@
 //! they are the only up-to-date copy, so they stay until a checkpoint has written them to the store.
 
 use super::seqlock::{self, HEAD, Word};
-use crate::kv::{Read, Space, links, slot_key};
+use crate::kv::{Flow, Range, Read, Space, links, slot_key, slot_of};
 use crate::table::Table;
 use crate::{Error, Result, Slot, sync};
 use std::collections::hash_map::Entry;
@@ -16,6 +16,8 @@ const USED: u8 = 1;
 const DIRTY: u8 = 2;
 /// In place of a frame: the list is gone, nothing may be read for it from the store.
 const REMOVED: u32 = u32::MAX;
+/// Slots whose lists are read together where there is room: some four kilobytes of them.
+const AROUND: u32 = 64;
 /// Frames looked at for a victim before a clean list is given up on.
 const CLOCK_STEPS: u32 = 8192;
 
@@ -69,6 +71,13 @@ struct State {
     removed: BTreeSet<Slot>,
     /// Changed lists, with what changed where that is known and the store has the rest.
     dirty: HashMap<Slot, Option<Delta>>,
+}
+
+impl State {
+    /// Frames that may still be had without taking one from another list.
+    fn room(&self, most: u32) -> u32 {
+        most.saturating_sub(self.made) + self.spare.len() as u32
+    }
 }
 
 impl AdjacencyCache {
@@ -175,7 +184,7 @@ impl AdjacencyCache {
             };
             match decoded {
                 Ok(()) => {
-                    self.install(epoch, slots[i], &list);
+                    self.install(epoch, slots[i], &list, USED);
                     see(slots[i], &list);
                 }
                 Err(error) => failed = Some(error.at(format!("row at slot {}", slots[i]))),
@@ -184,11 +193,28 @@ impl AdjacencyCache {
         failed.map_or(Ok(()), Err)
     }
 
-    fn install(&self, epoch: u64, slot: Slot, list: &[u32]) {
+    /// Takes in the lists around that of `slot`, while there is room for them that nothing else needs: what lies near in the
+    /// store comes with it, and near slots are often near in the graph. Where something is wrong, [`AdjacencyCache::fetch`]
+    /// tells.
+    pub(crate) fn fetch_around(&self, view: &dyn Read, epoch: u64, slot: Slot) {
+        let first = slot / AROUND * AROUND;
+        let room = sync::lock(&self.state).room(self.max_frames);
+        let Some(after) = first.checked_add(AROUND).filter(|_| room >= AROUND) else { return };
+        let range = Range { start: slot_key(first).to_vec(), end: Some(slot_key(after).to_vec()) };
+        let mut list = Vec::with_capacity(self.cap);
+        let _ = view.scan(Space::Links, &range, &mut |key, value| {
+            if let (Ok(slot), Ok(())) = (slot_of(key), links::decode(value, &mut list)) {
+                self.install(epoch, slot, &list, 0);
+            }
+            Flow::Continue(())
+        });
+    }
+
+    fn install(&self, epoch: u64, slot: Slot, list: &[u32], mark: u8) {
         // Keeping it is optional, so a busy cache is left alone.
         let Ok(mut state) = self.state.try_lock() else { return };
         if self.epoch() == epoch && !self.contains(slot) && list.len() <= self.cap {
-            self.place(&mut state, slot, list, USED);
+            self.place(&mut state, slot, list, mark);
         }
     }
 
@@ -388,6 +414,35 @@ mod tests {
         assert!((0..1000).all(|slot| !cache.contains(slot)) && cache.dirty().0 == 0);
         (10..600).for_each(|slot| cache.set(slot, &[slot], None));
         assert!((10..600).all(|slot| cache.read(slot, &mut out) && out == [slot]));
+    }
+
+    #[test]
+    fn lists_around_come_along_while_there_is_room_and_only_where_they_are_not_known_better() {
+        let kv = MemKv::default();
+        let mut batch = Batch::default();
+        for slot in 0..2000 {
+            batch.put(Space::Links, slot_key(slot), links::encode(&[slot + 1]));
+        }
+        batch.put(Space::Links, slot_key(70), [0xff; 3]);
+        kv.apply(&batch).unwrap();
+        let cache = AdjacencyCache::new(4, 0, false);
+        cache.set(65, &[1, 2], None);
+        cache.remove(66);
+        let view = kv.view().unwrap();
+        let mut out = Vec::new();
+        cache.fetch_around(&*view, cache.epoch(), 100);
+        let mut list = |slot| cache.read(slot, &mut out).then(|| out.clone());
+        assert_eq!((list(63), list(64), list(127), list(128)), (None, Some(vec![65]), Some(vec![128]), None));
+        assert_eq!((list(65), list(66), list(70)), (Some(vec![1, 2]), Some(vec![]), None));
+        // A view that is older than what the store has now brings nothing.
+        let epoch = cache.epoch();
+        cache.clean();
+        cache.fetch_around(&*view, epoch, 300);
+        assert!(!cache.contains(300));
+        let held = |cache: &AdjacencyCache| (0..2000).filter(|&slot| cache.contains(slot)).count();
+        (0..2000).for_each(|slot| cache.fetch_around(&*view, cache.epoch(), slot));
+        assert!(held(&cache) > 512 - 2 * AROUND as usize && held(&cache) <= 512 + 1, "{}", held(&cache));
+        cache.fetch_around(&*view, cache.epoch(), u32::MAX);
     }
 
     #[test]

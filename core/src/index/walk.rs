@@ -212,6 +212,13 @@ impl Index {
             *view = Some((epoch, self.kv.view()?));
         }
         let Some((epoch, view)) = view else { return Ok(()) };
+        self.adjacency.fetch_around(&**view, *epoch, node);
+        if self.adjacency.read(node, out) {
+            if searching && self.mix.note_reads(1) {
+                self.kv.fold(Space::Links);
+            }
+            return Ok(());
+        }
         let mut wanted = vec![node];
         let soon = pending.iter().map(|&Reverse(key)| node_of_key(key));
         wanted.extend(soon.take(2 * FETCH).filter(|&slot| !self.adjacency.contains(slot)).take(FETCH - 1));
