@@ -73,13 +73,6 @@ struct State {
     dirty: HashMap<Slot, Option<Delta>>,
 }
 
-impl State {
-    /// Frames that may still be had without taking one from another list.
-    fn room(&self, most: u32) -> u32 {
-        most.saturating_sub(self.made) + self.spare.len() as u32
-    }
-}
-
 impl AdjacencyCache {
     /// A cache of lists of up to `cap` links in about `budget` bytes.
     pub(crate) fn new(cap: usize, budget: u64, keep_deltas: bool) -> Self {
@@ -194,13 +187,23 @@ impl AdjacencyCache {
     }
 
     /// Takes in the lists around that of `slot`, while there is room for them that nothing else needs: what lies near in the
-    /// store comes with it, and near slots are often near in the graph. Where something is wrong, [`AdjacencyCache::fetch`]
-    /// tells.
+    /// store comes with it, and near slots are often near in the graph.
     pub(crate) fn fetch_around(&self, view: &dyn Read, epoch: u64, slot: Slot) {
         let first = slot / AROUND * AROUND;
-        let room = sync::lock(&self.state).room(self.max_frames);
-        let Some(after) = first.checked_add(AROUND).filter(|_| room >= AROUND) else { return };
-        let range = Range { start: slot_key(first).to_vec(), end: Some(slot_key(after).to_vec()) };
+        if self.has_room(AROUND) {
+            self.fetch_range(view, epoch, first..first.saturating_add(AROUND));
+        }
+    }
+
+    /// Whether so many lists can be had without taking the place of others.
+    pub(crate) fn has_room(&self, lists: u32) -> bool {
+        let state = sync::lock(&self.state);
+        self.max_frames.saturating_sub(state.made) + state.spare.len() as u32 >= lists
+    }
+
+    /// Takes in the lists of `slots`, what is wrong with them being for [`AdjacencyCache::fetch`] to tell.
+    pub(crate) fn fetch_range(&self, view: &dyn Read, epoch: u64, slots: std::ops::Range<Slot>) {
+        let range = Range { start: slot_key(slots.start).to_vec(), end: Some(slot_key(slots.end).to_vec()) };
         let mut list = Vec::with_capacity(self.cap);
         let _ = view.scan(Space::Links, &range, &mut |key, value| {
             if let (Ok(slot), Ok(())) = (slot_of(key), links::decode(value, &mut list)) {

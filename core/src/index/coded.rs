@@ -12,6 +12,8 @@ const LEAST: u32 = 128;
 const SOON_DONE: u64 = 1 << 26;
 /// How far off others may be than the farthest of those that were measured.
 const FARTHER: f32 = 2.0;
+/// Rows measured beyond those wanted, to see how far codes are off.
+const FEW: usize = 2;
 /// Segments made by one search: it is its caller who waits.
 const PER_SEARCH: usize = 8;
 /// The same for a chunk of rows written.
@@ -42,12 +44,27 @@ impl Index {
             return;
         }
         let rows = self.allocated.load(Ordering::Acquire);
-        if self.codes.are_used() && u64::from(rows) * u64::from(self.config.dim) <= SOON_DONE {
-            // By this thread alone: those of a pool may be waiting here.
-            let missing = self.codes.all_missing(rows);
-            self.take_codes(missing.iter().map(|missing| self.made(missing)).collect());
+        if u64::from(rows) * u64::from(self.config.dim) <= SOON_DONE {
+            if self.codes.are_used() {
+                // By this thread alone: those of a pool may be waiting here.
+                let missing = self.codes.all_missing(rows);
+                self.take_codes(missing.iter().map(|missing| self.made(missing)).collect());
+            }
+            self.warm_up_lists(rows);
         }
         self.warm.store(true, Ordering::Release);
+    }
+
+    /// Takes in all lists, where there is room for them.
+    fn warm_up_lists(&self, rows: u32) {
+        // In a page the first answer counts: there they come when they are asked for, and those around them.
+        if cfg!(target_family = "wasm") || !self.adjacency.has_room(rows) {
+            return;
+        }
+        let epoch = self.adjacency.epoch();
+        if let Ok(view) = self.kv.view() {
+            self.adjacency.fetch_range(&*view, epoch, 0..rows);
+        }
     }
 
     /// Forgets all codes, as other rows come in the place of those that were.
@@ -103,7 +120,7 @@ impl Index {
         let worst = found.last().map_or(0.0, |&key| rank_of_key(key));
         let (mut exact, mut off): (Vec<u64>, f32) = (Vec::new(), 0.0);
         let mut ranks = Vec::new();
-        let mut next = Index::coded_pool(0, wanted).min(found.len());
+        let mut next = (wanted + FEW).min(found.len());
         while exact.len() < next {
             let some = &found[exact.len()..next];
             self.ranks(query, some.iter().map(|&key| node_of_key(key)), &mut ranks)?;
