@@ -52,11 +52,13 @@ pub(crate) struct Frame {
     kernels: &'static Kernels,
     dim: usize,
     rotation: Rotation,
+    /// As many as there are numbers: an inner product with them is a sum.
+    ones: Box<[f32]>,
 }
 
 impl Frame {
     pub(super) fn new(metric: Metric, kernels: &'static Kernels, dim: usize, seed: u64) -> Frame {
-        Frame { metric, kernels, dim, rotation: Rotation::new(dim, seed) }
+        Frame { metric, kernels, dim, rotation: Rotation::new(dim, seed), ones: vec![1.0; dim].into() }
     }
 
     /// Bytes of a row: its head and its code.
@@ -69,33 +71,27 @@ impl Frame {
         self.dim
     }
 
-    /// Writes head and code of `vector` into `row`.
-    pub(super) fn encode(&self, vector: &[f32], row: &mut [u8]) {
+    /// Writes head and code of `vector` into `row`; `numbers` is room to work in.
+    pub(super) fn encode(&self, vector: &[f32], row: &mut [u8], numbers: &mut Vec<f32>) {
         let scale = match self.metric {
             Metric::Cosine => self.kernels.dot(vector, vector).sqrt().recip(),
             _ => 1.0,
         };
-        let mean = vector.iter().map(|&x| f64::from(x)).sum::<f64>() / self.dim as f64 * f64::from(scale);
-        let numbers = vector.iter().map(|x| x * scale - mean as f32).collect();
-        self.write(numbers, (mean * (self.dim as f64).sqrt()) as f32, row);
-    }
-
-    fn write(&self, mut numbers: Vec<f32>, mean: f32, row: &mut [u8]) {
-        self.rotation.apply(&mut numbers);
-        let (low, high) =
-            numbers.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+        let mean = self.kernels.dot(vector, &self.ones) / self.dim as f32 * scale;
+        numbers.clear();
+        numbers.extend_from_slice(vector);
+        self.rotation.apply(self.kernels, numbers, scale, mean);
+        let (low, high) = self.kernels.range(numbers);
         // Halved, since the range of two finite numbers may be infinite.
         let step = (high / 2.0 - low / 2.0) / (STEPS / 2.0);
         let per_step = if step > 0.0 { step.recip() } else { 0.0 };
         let (head, code) = row.split_at_mut(HEAD);
-        let (mut sum, mut square) = (0u64, 0u64);
-        for (byte, x) in code.iter_mut().zip(&numbers) {
-            *byte = ((x - low) * per_step + 0.5) as u8;
-            sum += u64::from(*byte);
-            square += u64::from(*byte) * u64::from(*byte);
-        }
-        let (low, step, sum) = (f64::from(low), f64::from(step), sum as f64);
-        let square = (self.dim as f64 * low + 2.0 * step * sum) * low + step * step * square as f64;
+        let code = &mut code[..self.dim];
+        let sum = self.kernels.quantise(numbers, low, per_step, code);
+        let square = self.kernels.dot_u8(code, code);
+        let mean = (f64::from(mean) * (self.dim as f64).sqrt()) as f32;
+        let (low, step, sum) = (f64::from(low), f64::from(step), f64::from(sum));
+        let square = (self.dim as f64 * low + 2.0 * step * sum) * low + step * step * f64::from(square);
         Head { low: low as f32, step: step as f32, sum: (step * sum) as f32, square: square as f32, mean }
             .put(head);
     }
