@@ -3,6 +3,7 @@
 //   npm run bench:browser                                  10,000 movies, 3 rounds
 //   npm run bench:browser -- --rows 33000 --rounds 1       all of them
 //   npm run bench:browser -- --only ours,hnswlib-wasm      some systems
+//   npm run bench:browser -- --minutes 30                  wait longer for one call of a system, instead of 10
 //
 // The peers are installed into a cache folder. Every run has a browser of its own: it builds and stores an index, the
 // browser is ended and begun again, the index is opened and searched one query at a time at the least width with recall
@@ -43,7 +44,6 @@ const NAMES = [
 /** Where how wide to search is fixed when an index is made: it is made once to find that, and again with it. */
 const REBUILT = new Set(['edgevec'])
 const RELOADS = 3
-const PATIENCE_MS = 15 * 60_000
 
 const { values } = parseArgs({
   options: {
@@ -51,8 +51,10 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     queries: { type: 'string', default: '500' },
     only: { type: 'string' },
+    minutes: { type: 'string', default: '10' },
   },
 })
+const patience = Number(values.minutes) * 60_000
 const wanted = values.only?.split(',')
 const names = NAMES.filter((name) => !wanted || wanted.some((part) => name.startsWith(part)))
 
@@ -63,6 +65,8 @@ const set = loadDataset('movies', { rows: Number(values.rows), count: Number(val
 const folder = await prepare()
 const runs = new Map(names.map((name) => [name, []]))
 const widths = new Map()
+/** Why a system was given up; it gets no further rounds. */
+const failures = new Map()
 
 console.log(bold('Asteroid DB in the browser'))
 console.log(`${cpus()[0].model}, ${number(set.rows)} movies x ${set.dim}, ${set.count} queries, cosine`)
@@ -71,6 +75,7 @@ console.log(grey(`load ${load.join(' ')}; M 16, efConstruction 128; recall@10 of
 try {
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const name of names) {
+      if (failures.has(name)) continue
       try {
         const found = await measure(name, round === 0)
         runs.get(name).push(found)
@@ -81,7 +86,8 @@ try {
           ),
         )
       } catch (error) {
-        console.log(red(`  round ${round + 1}  ${name}: ${error.message.split('\n')[0]}`))
+        failures.set(name, error.message.split('\n')[0])
+        console.log(red(`  round ${round + 1}  ${name}: ${failures.get(name)}`))
       }
     }
   }
@@ -126,7 +132,7 @@ async function measure(name, first) {
       [call, name, args],
     )
     const late = new Promise((_, reject) => {
-      setTimeout(() => reject(new Error(`${call} took over ${time(PATIENCE_MS)}`)), PATIENCE_MS).unref()
+      setTimeout(() => reject(new Error(`${call} took over ${values.minutes} minutes`)), patience).unref()
     })
     return Promise.race([answer, late])
   }
@@ -186,7 +192,10 @@ function report() {
     `\n  ${'system'.padEnd(18)}    build    ef  recall  searches/s    reopen  download    memory  longest task`,
   )
   for (const name of names) {
-    if (runs.get(name).length === 0) continue
+    if (runs.get(name).length === 0) {
+      console.log(`  ${name.padEnd(18)} ${red(`not measured: ${failures.get(name)}`)}`)
+      continue
+    }
     const perSecond = middle(name, ({ search }) => search.perSecond)
     const reopen = middle(name, (run) => run.reopen)
     const recall = middle(name, ({ search }) => search.recall)

@@ -10,7 +10,7 @@ use crate::table::Table;
 use crate::{Error, Result, Slot, VectorStorage, checksum, sync};
 use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -565,6 +565,31 @@ impl VectorFile {
         }
     }
 
+    /// Hands each row of `slots` to `take`, but for those that cannot be read. What is not mapped is read in one piece, past
+    /// the cache: to be asked for no more at once than may be held.
+    pub(crate) fn each_row(&self, slots: Range<Slot>, take: &mut dyn FnMut(Slot, &[f32])) {
+        let Some(last) = slots.clone().last() else { return };
+        let dim = self.layout.dim;
+        let begins = self.layout.offset(slots.start);
+        let len = self.layout.offset(last) + Layout::row_bytes(dim) - begins;
+        let mut piece = vec![0u32; if self.mapped { 0 } else { len as usize / 4 }];
+        if self.mapped || self.bytes.read_at(begins, bytemuck::cast_slice_mut(&mut piece)).is_err() {
+            for slot in slots {
+                if let Ok(row) = self.row(slot) {
+                    take(slot, &row);
+                }
+            }
+            return;
+        }
+        for slot in slots {
+            let at = ((self.layout.offset(slot) - begins) / 4) as usize;
+            let (row, sum) = (&piece[at..at + dim], piece[at + dim]);
+            if sum == checksum(slot, bytemuck::cast_slice(row)) {
+                take(slot, bytemuck::cast_slice(row));
+            }
+        }
+    }
+
     /// Appends up to `count` rows of `frozen` from `first` on to `out`, as bytes, read past the cache so that it
     /// keeps what searches need. `lost` is asked about a row that is absent or fails its checksum: `None` for `CORRUPT`, else the
     /// number that stands for each of its own.
@@ -752,6 +777,15 @@ mod tests {
         let file =
             VectorFile::open(Arc::new(MemBytes::new(damaged)), 4, VectorStorage::Paged, 0, 10).unwrap();
         assert_eq!(&*file.row(4).unwrap(), &[1.0; 4]);
+        for range in [0..10, 3..8, 4..14, 9..10, 0..0] {
+            let mut found = Vec::new();
+            file.each_row(range.clone(), &mut |slot, row| {
+                assert_eq!(row, [1.0; 4]);
+                found.push(slot);
+            });
+            let whole: Vec<Slot> = range.filter(|&slot| slot != 5 && slot < 10).collect();
+            assert_eq!(found, whole);
+        }
         let error = file.row(5).err().unwrap();
         assert_eq!((error.code(), error.message().contains("slot 5")), (crate::Code::Corrupt, true));
         assert!(file.row(10).is_err());

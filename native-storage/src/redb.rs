@@ -426,8 +426,6 @@ fn translated(status: &Status, error: redb::Error) -> Error {
             Error::new(code, format!("an earlier operation on the key-value file failed: {cause}"))
         }
         redb::Error::ValueTooLarge(len) => Error::invalid(format!("a value of {len} bytes is too large")),
-        other => {
-            Error::new(Code::Internal, format!("the key-value store: {other}")).with_source(other.to_string())
-        }
+        other => Error::new(Code::Internal, format!("the key-value store: {other}")).with_source(other),
     }
 }

@@ -56,6 +56,23 @@ function reached(funcs, roots, seldom) {
   return found
 }
 
+/** A function's name without the types that it was made for. */
+function general(name) {
+  let short = name
+  for (let long; long !== short; ) {
+    long = short
+    short = long.replace(/(?<=\w)<[^<>]*>/g, '').replace(/::<[^<>]*>/g, '')
+  }
+  return short.split('::{closure')[0].replace(/^[<&]+/, '')
+}
+
+/** Names with the instances of a generic function side by side: much alike, they come out smaller when compressed. */
+function arranged(names, plain) {
+  const key = (name) => `${general(plain(name))}\n${plain(name)}`
+  const keyed = [...names].map((name) => [key(name), name])
+  return keyed.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, name]) => name)
+}
+
 /**
  * `{ first, rest }` of `text`. `patterns` say which functions begin what is seldom called, by their names without hashes
  * of crates; each must find one. The export `need` is called where the second half must be there. It imports from module
@@ -136,14 +153,14 @@ export function splitWasm(text, { patterns, need, build }) {
       parts.elem,
       parts.export.filter((line) => exported(line) !== needed),
       shared.map(({ key, kind, name }) => `(export "${key}" (${kind} ${name}))`),
-      [...first].map((name) => funcs.get(name).text),
+      arranged(first, plain).map((name) => funcs.get(name).text),
       [...doors].map(stub),
     ),
     rest: module(
       parts.type,
       shared.map(({ key, declared }) => `(import "first" "${key}" ${declared})`),
       `(elem (table $-rest) (i32.const 0) func ${[...doors].join(' ')})`,
-      [...second].map((name) => funcs.get(name).text),
+      arranged(second, plain).map((name) => funcs.get(name).text),
     ),
   }
 }

@@ -4,6 +4,7 @@ use crate::host;
 use asteroid_core::bytes::{Bytes, Mapping};
 use asteroid_core::{Code, Error, Result};
 use js_sys::Reflect;
+use std::fmt;
 use std::sync::Arc;
 use wasm_bindgen::JsValue;
 
@@ -17,6 +18,18 @@ pub(crate) enum HostFile {
     Vectors = 3,
     Graph = 4,
 }
+
+/// What the browser said.
+#[derive(Debug)]
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl HostFile {
     /// Its name, in OPFS too; as in a directory on disk.
@@ -37,7 +50,8 @@ impl HostFile {
         let message = text("message").unwrap_or_default();
         let what =
             if code == Code::StorageFull { "the browser's quota is used up" } else { "the browser refused" };
-        Error::new(code, format!("{}: {what}", self.name())).with_source(format!("{kind}: {message}"))
+        Error::new(code, format!("{}: {what}", self.name()))
+            .with_source(Refusal(format!("{kind}: {message}")))
     }
 
     fn truncated(self, offset: u64, len: usize) -> Error {

@@ -52,10 +52,10 @@ impl Bits {
         Bits { metric, kernels, dim, rotation: Rotation::new(dim, seed) }
     }
 
-    /// Writes head and bits of `vector` into `row`.
-    pub(super) fn encode(&self, vector: &[f32], row: &mut [u8]) {
-        let (numbers, mean) = self.rotation.centred(self.metric, self.kernels, vector);
-        let square = self.kernels.dot(&numbers, &numbers);
+    /// Writes head and bits of `vector` into `row`; `numbers` is room to work in.
+    pub(super) fn encode(&self, vector: &[f32], row: &mut [u8], numbers: &mut Vec<f32>) {
+        let mean = self.rotation.centred(self.metric, self.kernels, vector, numbers);
+        let square = self.kernels.dot(numbers, numbers);
         let sum: f32 = numbers.iter().map(|x| x.abs()).sum();
         let scale = if sum > 0.0 { square / sum } else { 0.0 };
         let (head, bits) = row.split_at_mut(HEAD);
@@ -68,7 +68,8 @@ impl Bits {
     }
 
     pub(super) fn query(&self, vector: &[f32]) -> Query {
-        let (numbers, mean) = self.rotation.centred(self.metric, self.kernels, vector);
+        let mut numbers = Vec::new();
+        let mean = self.rotation.centred(self.metric, self.kernels, vector, &mut numbers);
         let square = self.kernels.dot(&numbers, &numbers);
         let sums = numbers.chunks(8).map(|numbers| {
             let mut sums = [0.0; CHOICES];
@@ -157,7 +158,7 @@ mod tests {
                     let mut wrong = 0;
                     let mut passed = Vec::new();
                     for (vector, &rank) in vectors.chunks(dim).zip(&ranks) {
-                        bits.encode(vector, &mut row);
+                        bits.encode(vector, &mut row, &mut Vec::new());
                         // Just within reach: a row that is passed over here is lost.
                         let within = rank + rank.abs() * 1e-4 + f32::MIN_POSITIVE;
                         wrong += usize::from(bits.is_beyond(&asked, &row, within));
@@ -186,7 +187,7 @@ mod tests {
             for query in [&plain, &huge, &zero] {
                 let asked = bits.query(query);
                 for vector in [&plain, &huge] {
-                    bits.encode(vector, &mut row);
+                    bits.encode(vector, &mut row, &mut Vec::new());
                     crate::codes::erase(&mut row);
                     assert!(!bits.is_beyond(&asked, &row, f32::MIN));
                 }

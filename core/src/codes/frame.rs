@@ -59,23 +59,19 @@ impl Frame {
         Frame { metric, kernels, dim, rotation: Rotation::new(dim, seed) }
     }
 
-    /// Writes head and code of `vector` into `row`.
-    pub(super) fn encode(&self, vector: &[f32], row: &mut [u8]) {
-        let (numbers, mean) = self.rotation.centred(self.metric, self.kernels, vector);
-        let (low, high) =
-            numbers.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+    /// Writes head and code of `vector` into `row`; `numbers` is room to work in.
+    pub(super) fn encode(&self, vector: &[f32], row: &mut [u8], numbers: &mut Vec<f32>) {
+        let mean = self.rotation.centred(self.metric, self.kernels, vector, numbers);
+        let (low, high) = self.kernels.range(numbers);
         // Halved, since the range of two finite numbers may be infinite.
         let step = (high / 2.0 - low / 2.0) / (STEPS / 2.0);
         let per_step = if step > 0.0 { step.recip() } else { 0.0 };
         let (head, code) = row.split_at_mut(HEAD);
-        let (mut sum, mut square) = (0u64, 0u64);
-        for (byte, x) in code.iter_mut().zip(&numbers) {
-            *byte = ((x - low) * per_step + 0.5) as u8;
-            sum += u64::from(*byte);
-            square += u64::from(*byte) * u64::from(*byte);
-        }
-        let (low, step, sum) = (f64::from(low), f64::from(step), sum as f64);
-        let square = (self.dim as f64 * low + 2.0 * step * sum) * low + step * step * square as f64;
+        let code = &mut code[..self.dim];
+        let sum = self.kernels.quantise(numbers, low, per_step, code);
+        let square = self.kernels.dot_u8(code, code);
+        let (low, step, sum) = (f64::from(low), f64::from(step), f64::from(sum));
+        let square = (self.dim as f64 * low + 2.0 * step * sum) * low + step * step * f64::from(square);
         Head { low: low as f32, step: step as f32, sum: (step * sum) as f32, square: square as f32, mean }
             .put(head);
     }

@@ -41,11 +41,11 @@ enum Coding {
 }
 
 impl Coding {
-    /// Writes the code of `vector` into `row`.
-    fn encode(&self, vector: &[f32], row: &mut [u8]) {
+    /// Writes the code of `vector` into `row`; `numbers` is room to work in.
+    fn encode(&self, vector: &[f32], row: &mut [u8], numbers: &mut Vec<f32>) {
         match self {
-            Coding::Bytes(frame) => frame.encode(vector, row),
-            Coding::Bits(bits) => bits.encode(vector, row),
+            Coding::Bytes(frame) => frame.encode(vector, row, numbers),
+            Coding::Bits(bits) => bits.encode(vector, row, numbers),
         }
     }
 }
@@ -285,7 +285,7 @@ impl Codes {
         let query = match &*self.coding {
             Coding::Bytes(frame) => {
                 let mut row = vec![0; self.stride];
-                frame.encode(vector, &mut row);
+                frame.encode(vector, &mut row, &mut Vec::new());
                 Query::Bytes(row)
             }
             Coding::Bits(bits) => Query::Bits(bits.query(vector)),
@@ -338,19 +338,14 @@ impl Codes {
         self.stride << self.bits
     }
 
-    /// The rows of a segment, of its vectors; `row` answers `None` for those that cannot be read.
-    pub(crate) fn make<V: std::ops::Deref<Target = [f32]>>(
-        &self,
-        missing: &Missing,
-        mut row: impl FnMut(Slot) -> Option<V>,
-    ) -> Made {
-        let mut bytes = vec![0; self.segment_bytes()];
-        for (slot, to) in missing.slots.clone().zip(bytes.chunks_exact_mut(self.stride)) {
-            match row(slot) {
-                Some(vector) => self.coding.encode(&vector, to),
-                None => erase(to),
-            }
-        }
+    /// The rows of a segment, of the vectors that `read` gives with their slots, those that can be read.
+    pub(crate) fn make(&self, missing: &Missing, read: impl FnOnce(&mut dyn FnMut(Slot, &[f32]))) -> Made {
+        let (mut bytes, mut numbers) = (vec![0; self.segment_bytes()], Vec::new());
+        bytes.chunks_exact_mut(self.stride).for_each(erase);
+        read(&mut |slot, vector| {
+            let at = (slot - missing.slots.start) as usize * self.stride;
+            self.coding.encode(vector, &mut bytes[at..at + self.stride], &mut numbers);
+        });
         Made { segment: missing.slots.start >> self.bits, age: missing.age, bytes: bytes.into() }
     }
 
@@ -385,9 +380,9 @@ impl Codes {
         if !self.are_used() {
             return None;
         }
-        let mut rows = vec![0; vectors.len() / self.dim * self.stride];
+        let (mut rows, mut numbers) = (vec![0; vectors.len() / self.dim * self.stride], Vec::new());
         for (vector, row) in vectors.chunks_exact(self.dim).zip(rows.chunks_exact_mut(self.stride)) {
-            self.coding.encode(vector, row);
+            self.coding.encode(vector, row, &mut numbers);
         }
         Some(Fresh { root: self.root.load_full(), rows })
     }
@@ -527,9 +522,10 @@ mod tests {
         let (old, new) = (numbers(256 * dim, 1), numbers(256 * dim, 2));
         let codes = codes(Metric::L2, dim, 1 << 20);
         let query = numbers(dim, 3);
-        let row =
-            |of: &'static [f32]| move |slot: Slot| (slot < 200).then(|| &of[slot as usize * dim..][..dim]);
-        let (old, new): (&'static [f32], &'static [f32]) = (old.leak(), new.leak());
+        let made = |missing: &Missing, of: &[f32]| {
+            codes
+                .make(missing, |take| (0..200).for_each(|slot| take(slot, &of[slot as usize * dim..][..dim])))
+        };
         assert!(codes.missing().is_none());
         let missed = || {
             let coded = codes.query(&query);
@@ -541,18 +537,18 @@ mod tests {
         assert_eq!(missing.slots, 0..256);
         // A row is written while the old ones are read.
         write(&codes, &[3], 200, &new[3 * dim..][..dim]);
-        codes.take(vec![codes.make(&missing, row(old))]);
+        codes.take(vec![made(&missing, &old)]);
         assert!(codes.query(&query).rank(3).is_none());
-        codes.take(vec![codes.make(&missed().unwrap(), row(new))]);
+        codes.take(vec![made(&missed().unwrap(), &new)]);
         let rank = |slot: Slot| codes.query(&query).rank(slot);
         let exact = |of: &[f32], slot: usize| Kernels::get().l2_squared(&query, &of[slot * dim..][..dim]);
-        assert!((rank(3).unwrap() - exact(new, 3)).abs() < 0.05);
+        assert!((rank(3).unwrap() - exact(&new, 3)).abs() < 0.05);
         assert!(rank(199).is_some() && rank(200).is_none());
         // Those who began before see what was; others what is.
         let before = codes.query(&query);
         write(&codes, &[3], 200, &old[3 * dim..][..dim]);
-        assert!((before.rank(3).unwrap() - exact(new, 3)).abs() < 0.05);
-        assert!((rank(3).unwrap() - exact(old, 3)).abs() < 0.05);
+        assert!((before.rank(3).unwrap() - exact(&new, 3)).abs() < 0.05);
+        assert!((rank(3).unwrap() - exact(&old, 3)).abs() < 0.05);
         codes.clear();
         assert_eq!(codes.memory(), 0);
     }

@@ -3,14 +3,18 @@
 use crate::Metric;
 use crate::hnsw::{GOLDEN, mix};
 use crate::simd::Kernels;
+use std::f32::consts::SQRT_2;
+use std::ops::Range;
 
 /// An orthogonal map of vectors of one dimension: rounds of random signs and Hadamard transforms over the first and the
 /// last numbers in turn (as in FhtKac, Gao et al., arXiv 2409.09913), O(dim log dim).
 pub(super) struct Rotation {
-    /// The signs of each round.
-    signs: Vec<Box<[f32]>>,
+    /// What each round multiplies with: signs, and what keeps lengths.
+    factors: Vec<Box<[f32]>>,
     /// Numbers that one transform takes: the largest power of two that fits.
     span: usize,
+    /// As many as there are numbers: an inner product with them is a sum.
+    ones: Box<[f32]>,
 }
 
 impl Rotation {
@@ -20,63 +24,66 @@ impl Rotation {
         let rounds = if span == dim { 2 } else { 4 };
         let words = (0..).map(|at: u64| mix(seed.wrapping_add(at.wrapping_mul(GOLDEN))));
         let mut signs = words.map(|word| if word >> 63 == 1 { -1.0 } else { 1.0 });
-        let signs = (0..rounds).map(|_| signs.by_ref().take(dim).collect()).collect();
-        Rotation { signs, span }
+        // A transform makes its part that much longer, and what follows it everything by the root of two.
+        let shorter = (span as f32).sqrt().recip();
+        let factors = (0..rounds).map(|round| {
+            let part = part(round, dim, span);
+            let all = if round == 0 && span < dim { 0.25 } else { 1.0 };
+            let factor = |(i, sign): (usize, f32)| sign * all * if part.contains(&i) { shorter } else { 1.0 };
+            signs.by_ref().take(dim).enumerate().map(factor).collect()
+        });
+        Rotation { factors: factors.collect(), span, ones: vec![1.0; dim].into() }
     }
 
-    /// The numbers of `vector` less their mean, rotated, and that mean times the root of how many there are; of a vector of
-    /// length 1 where lengths do not count.
-    pub(super) fn centred(&self, metric: Metric, kernels: &Kernels, vector: &[f32]) -> (Vec<f32>, f32) {
+    /// Puts into `numbers` those of `vector` less their mean, rotated; of a vector of length 1 where lengths do not count.
+    /// Answers with that mean times the root of how many there are.
+    pub(super) fn centred(
+        &self,
+        metric: Metric,
+        kernels: &Kernels,
+        vector: &[f32],
+        numbers: &mut Vec<f32>,
+    ) -> f32 {
         let scale = match metric {
             Metric::Cosine => kernels.dot(vector, vector).sqrt().recip(),
             _ => 1.0,
         };
-        let count = vector.len() as f64;
-        let mean = vector.iter().map(|&x| f64::from(x)).sum::<f64>() / count * f64::from(scale);
-        let mut numbers: Vec<f32> = vector.iter().map(|x| x * scale - mean as f32).collect();
-        self.apply(&mut numbers);
-        (numbers, (mean * count.sqrt()) as f32)
+        let count = vector.len() as f32;
+        let mean = kernels.dot(vector, &self.ones) / count * scale;
+        numbers.clear();
+        numbers.extend_from_slice(vector);
+        self.apply(kernels, numbers, scale, mean);
+        mean * count.sqrt()
     }
 
-    pub(super) fn apply(&self, vector: &mut [f32]) {
-        let scale = (self.span as f32).sqrt().recip();
-        let first = vector.len() - self.span;
-        for (round, signs) in self.signs.iter().enumerate() {
-            vector.iter_mut().zip(signs).for_each(|(x, sign)| *x *= sign);
-            let part = if round % 2 == 0 { 0 } else { first };
-            let part = &mut vector[part..part + self.span];
-            hadamard(part);
-            part.iter_mut().for_each(|x| *x *= scale);
-            if first > 0 {
-                let (low, high) = vector.split_at_mut(vector.len().div_ceil(2));
-                for (a, b) in low.iter_mut().zip(high) {
-                    (*a, *b) = (
-                        (*a + *b) * std::f32::consts::FRAC_1_SQRT_2,
-                        (*a - *b) * std::f32::consts::FRAC_1_SQRT_2,
-                    );
+    /// Rotates what is each number of `vector` times `scale`, less `less`.
+    pub(super) fn apply(&self, kernels: &Kernels, vector: &mut [f32], scale: f32, less: f32) {
+        let dim = vector.len();
+        let mut change = (scale, less);
+        for (round, factors) in self.factors.iter().enumerate() {
+            let (scale, less) = std::mem::replace(&mut change, (1.0, 0.0));
+            kernels.scale(vector, scale, less, factors);
+            kernels.hadamard(&mut vector[part(round, dim, self.span)]);
+            if self.span < dim {
+                let (low, high) = vector.split_at_mut(dim.div_ceil(2));
+                kernels.butterfly(low, high);
+                if let (true, Some(alone)) = (low.len() > high.len(), low.last_mut()) {
+                    *alone *= SQRT_2;
                 }
             }
         }
     }
 }
 
-/// The Walsh-Hadamard transform of a power of two of numbers, not scaled.
-fn hadamard(x: &mut [f32]) {
-    let mut half = 1;
-    while half < x.len() {
-        for pair in x.chunks_exact_mut(2 * half) {
-            let (low, high) = pair.split_at_mut(half);
-            for (a, b) in low.iter_mut().zip(high) {
-                (*a, *b) = (*a + *b, *a - *b);
-            }
-        }
-        half *= 2;
-    }
+/// What a round transforms: the first numbers, or the last.
+fn part(round: usize, dim: usize, span: usize) -> Range<usize> {
+    if round.is_multiple_of(2) { 0..span } else { dim - span..dim }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Rotation;
+    use crate::simd::Kernels;
 
     fn dot(a: &[f32], b: &[f32]) -> f32 {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -90,8 +97,12 @@ mod tests {
             let mut b = vec![0.0; dim];
             b[dim / 2] = 3.0;
             let (mut a2, mut b2) = (a.clone(), b.clone());
-            rotation.apply(&mut a2);
-            rotation.apply(&mut b2);
+            let kernels = Kernels::get();
+            rotation.apply(kernels, &mut a2, 1.0, 0.0);
+            rotation.apply(kernels, &mut b2, 1.0, 0.0);
+            let mut apart = a.iter().map(|x| (x + 0.5) * 4.0).collect::<Vec<_>>();
+            rotation.apply(kernels, &mut apart, 0.25, 0.5);
+            assert!(a2.iter().zip(&apart).all(|(a, b)| (a - b).abs() < 1e-4), "{dim}");
             assert!((dot(&a, &a) - dot(&a2, &a2)).abs() < 1e-3 * dot(&a, &a), "{dim}");
             assert!((dot(&a, &b) - dot(&a2, &b2)).abs() < 1e-3 * (dim as f32), "{dim}");
             let most = b2.iter().fold(0f32, |most, x| most.max(x.abs()));

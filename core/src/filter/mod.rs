@@ -92,6 +92,11 @@ pub struct Filter {
 /// Longest text that a filter remembers of itself.
 const MAX_SOURCE_BYTES: usize = 4096;
 
+/// `value` as JSON. Its `Display` is a second writer, which also indents, and browsers would download it.
+pub(crate) fn json(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 impl Filter {
     /// Reads a filter from JSON text, in time and memory linear in its length (patterns excepted: each compiles
     /// to at most 1 MiB).

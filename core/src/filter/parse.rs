@@ -286,7 +286,7 @@ impl<'a> Parser<'a> {
             _ => return self.error(format!("$size takes a number of elements, not {}", kind(operand))),
         };
         if !size.is_integer() || size.to_i64().is_some_and(|size| size < 0) {
-            return self.error(format!("$size takes a whole number from 0, not {operand}"));
+            return self.error(format!("$size takes a whole number from 0, not {}", super::json(operand)));
         }
         Ok(size.to_i64().and_then(|size| usize::try_from(size).ok()))
     }
@@ -309,7 +309,7 @@ impl<'a> Parser<'a> {
             if !known {
                 return self.error(format!(
                     "{} is not a type; types are {}",
-                    names::shorten(&name.to_string()),
+                    names::shorten(&super::json(name)),
                     Types::NAMES.join(" ")
                 ));
             }

@@ -75,8 +75,9 @@ impl Index {
 
     fn made(&self, missing: &Missing) -> Made {
         let rows = self.allocated.load(Ordering::Acquire);
+        let slots = missing.slots.start..missing.slots.end.min(rows);
         // A damaged row is for those to report who need it.
-        self.codes.make(missing, |slot| if slot < rows { self.vectors.row(slot).ok() } else { None })
+        self.codes.make(missing, |take| self.vectors.each_row(slots, take))
     }
 
     /// Makes up to `most` of the segments that walks missed.

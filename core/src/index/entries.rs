@@ -1,6 +1,7 @@
 //! What of payloads goes into the index, and when: with every write of a payload, in the same commit.
 
 use super::Index;
+use crate::filter;
 use crate::filter::terms::{self, PathRules, Term, extract};
 use crate::kv::{Batch, Kv, Range, Space, postings};
 use crate::{Error, Result, Slot};
@@ -89,7 +90,7 @@ fn decode_rules(value: &[u8]) -> Result<(PathRules, bool)> {
 
 fn put_rules(batch: &mut Batch, rules: &PathRules, complete: bool) {
     let json = serde_json::json!({"include": rules.include, "exclude": rules.exclude, "complete": complete});
-    batch.put(Space::Meta, RULES, json.to_string());
+    batch.put(Space::Meta, RULES, filter::json(&json));
 }
 
 /// Rules under which nothing is indexed.

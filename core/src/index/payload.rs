@@ -1,6 +1,6 @@
 //! Payload texts: checked, patched, never rewritten otherwise.
 
-use crate::{Code, Error, MAX_PAYLOAD_BYTES, Result};
+use crate::{Code, Error, MAX_PAYLOAD_BYTES, Result, filter};
 use serde_json::{Map, Value};
 
 /// Refuses what is not a JSON object of at most 1 MiB.
@@ -27,7 +27,7 @@ pub(crate) fn merge(old: Option<&str>, patch: &str) -> Result<String> {
         None => Map::new(),
     };
     merge_object(&mut object, parse(patch)?);
-    let merged = Value::Object(object).to_string();
+    let merged = filter::json(&Value::Object(object));
     validate(&merged)?;
     Ok(merged)
 }

@@ -4,10 +4,18 @@
 
 use std::arch::x86_64::*;
 
-use super::{Halves, Kernels, each};
+use super::{Halves, Kernels, coding, each};
 
-static KERNELS: Kernels =
-    Kernels { name: "avx512", dot_u8_name: "madd", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
+static KERNELS: Kernels = Kernels {
+    name: "avx512",
+    dot_u8_name: "madd",
+    l2_squared,
+    dot,
+    dot_and_norms,
+    dot_u8,
+    dots_u4,
+    coding: coding::PORTABLE,
+};
 
 static KERNELS_VNNI: Kernels =
     Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u4: dots_u4_vnni, ..KERNELS };

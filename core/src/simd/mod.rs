@@ -9,6 +9,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod coding;
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod neon;
 mod scalar;
@@ -17,6 +18,7 @@ pub(crate) mod tests;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm128;
 
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use std::sync::OnceLock;
 
 /// Asks the processor to bring `data` near, ahead of its use. A hint: it changes no result.
@@ -46,13 +48,20 @@ pub struct Kernels {
     dot_and_norms: unsafe fn(&[f32], &[f32]) -> [f32; 3],
     dot_u8: unsafe fn(&[u8], &[u8]) -> u32,
     dots_u4: unsafe fn(Halves<'_>, &[u8], &mut [i32]),
+    coding: coding::Coding,
 }
 
 impl Kernels {
     /// The fastest kernels for this machine, detected at the first call.
     pub fn get() -> &'static Kernels {
-        static BEST: OnceLock<&'static Kernels> = OnceLock::new();
-        BEST.get_or_init(|| available().next().unwrap_or(&scalar::KERNELS))
+        // Nothing to detect, and the portable table stays out of a browser's download.
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return &wasm128::KERNELS;
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+        {
+            static BEST: OnceLock<&'static Kernels> = OnceLock::new();
+            BEST.get_or_init(|| available().next().unwrap_or(&scalar::KERNELS))
+        }
     }
 
     /// Every table this machine can run, fastest first, the portable one last. Two tables may share a

@@ -8,10 +8,18 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Halves, Kernels, each, padded};
+use super::{Halves, Kernels, coding, each, padded};
 
-pub(super) static KERNELS: Kernels =
-    Kernels { name: "neon", dot_u8_name: "umull", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "neon",
+    dot_u8_name: "umull",
+    l2_squared,
+    dot,
+    dot_and_norms,
+    dot_u8,
+    dots_u4,
+    coding: coding::PORTABLE,
+};
 
 static KERNELS_UDOT: Kernels =
     Kernels { dot_u8_name: "udot", dot_u8: dot_u8_udot, dots_u4: dots_u4_sdot, ..KERNELS };

@@ -1,9 +1,17 @@
 //! Portable kernels, shaped so that the compiler can use whatever vectors the build target always has.
 
-use super::{Halves, Kernels, each};
+use super::{Halves, Kernels, coding, each};
 
-pub(super) static KERNELS: Kernels =
-    Kernels { name: "scalar", dot_u8_name: "scalar", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "scalar",
+    dot_u8_name: "scalar",
+    l2_squared,
+    dot,
+    dot_and_norms,
+    dot_u8,
+    dots_u4,
+    coding: coding::PORTABLE,
+};
 
 /// Independent partial sums: rounding error grows with `len / LANES`, and additions need not wait for each other.
 const LANES: usize = 16;

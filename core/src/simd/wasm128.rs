@@ -7,10 +7,18 @@
 
 use std::arch::wasm32::*;
 
-use super::{Halves, Kernels, each, padded};
+use super::{Halves, Kernels, coding, each, padded};
 
-pub(super) static KERNELS: Kernels =
-    Kernels { name: "simd128", dot_u8_name: "extmul", l2_squared, dot, dot_and_norms, dot_u8, dots_u4 };
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "simd128",
+    dot_u8_name: "extmul",
+    l2_squared,
+    dot,
+    dot_and_norms,
+    dot_u8,
+    dots_u4,
+    coding: CODING,
+};
 
 #[inline]
 fn load(from: &[f32; 4]) -> v128 {
@@ -28,6 +36,14 @@ fn load_u8(from: &[u8; 16]) -> v128 {
 fn load_i8(from: &[i8; 16]) -> v128 {
     // SAFETY: the reference covers the 16 bytes read, and this load needs no alignment.
     unsafe { v128_load(from.as_ptr().cast()) }
+}
+
+const CODING: coding::Coding = coding::Coding { scale, butterfly, hadamard, range, quantise };
+
+#[inline]
+fn store(to: &mut [f32; 4], v: v128) {
+    // SAFETY: the reference covers the 16 bytes written, and this store needs no alignment.
+    unsafe { v128_store(to.as_mut_ptr().cast(), v) }
 }
 
 #[inline]
@@ -134,4 +150,82 @@ fn dot_u4([low, high]: Halves<'_>, row: &[u8]) -> i32 {
 
 fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
     each(code, rows, sums, dot_u4)
+}
+
+fn scale(x: &mut [f32], by: f32, less: f32, factors: &[f32]) {
+    let (x, x_tail) = x.as_chunks_mut::<4>();
+    let (factors, factors_tail) = factors.as_chunks::<4>();
+    for (x, factors) in x.iter_mut().zip(factors) {
+        let v = f32x4_sub(f32x4_mul(load(x), f32x4_splat(by)), f32x4_splat(less));
+        store(x, f32x4_mul(v, load(factors)));
+    }
+    coding::scale(x_tail, by, less, factors_tail);
+}
+
+fn butterfly(a: &mut [f32], b: &mut [f32]) {
+    let (a, a_tail) = a.as_chunks_mut::<4>();
+    let (b, b_tail) = b.as_chunks_mut::<4>();
+    for (a, b) in a.iter_mut().zip(b) {
+        let (x, y) = (load(a), load(b));
+        store(a, f32x4_add(x, y));
+        store(b, f32x4_sub(x, y));
+    }
+    coding::butterfly(a_tail, b_tail);
+}
+
+/// The transform of every four numbers: added to what they are exchanged with, or taken from it.
+#[inline]
+fn hadamard4(v: v128) -> v128 {
+    let v = f32x4_add(i32x4_shuffle::<1, 0, 3, 2>(v, v), f32x4_mul(v, f32x4(1.0, -1.0, 1.0, -1.0)));
+    f32x4_add(i32x4_shuffle::<2, 3, 0, 1>(v, v), f32x4_mul(v, f32x4(1.0, 1.0, -1.0, -1.0)))
+}
+
+fn hadamard(x: &mut [f32]) {
+    if x.len() < 4 {
+        return coding::hadamard(x);
+    }
+    for four in x.as_chunks_mut::<4>().0 {
+        store(four, hadamard4(load(four)));
+    }
+    let mut half = 4;
+    while half < x.len() {
+        for pair in x.chunks_exact_mut(2 * half) {
+            let (low, high) = pair.split_at_mut(half);
+            butterfly(low, high);
+        }
+        half *= 2;
+    }
+}
+
+fn range(x: &[f32]) -> (f32, f32) {
+    let (x, x_tail) = x.as_chunks::<4>();
+    let (low, high) = coding::range(x_tail);
+    let (mut lows, mut highs) = (f32x4_splat(low), f32x4_splat(high));
+    for x in x {
+        let v = load(x);
+        // What is no number is neither less nor more.
+        lows = f32x4_pmin(lows, v);
+        highs = f32x4_pmax(highs, v);
+    }
+    let (mut ends, mut others) = ([0.0; 4], [0.0; 4]);
+    store(&mut ends, lows);
+    store(&mut others, highs);
+    (coding::range(&ends).0, coding::range(&others).1)
+}
+
+fn quantise(x: &[f32], low: f32, per_step: f32, steps: &mut [u8]) -> u32 {
+    let (x, x_tail) = x.as_chunks::<4>();
+    let (steps, steps_tail) = steps.as_chunks_mut::<4>();
+    let mut sums = u32x4_splat(0);
+    for (x, steps) in x.iter().zip(steps) {
+        let v = f32x4_mul(f32x4_sub(load(x), f32x4_splat(low)), f32x4_splat(per_step));
+        let v = u32x4_trunc_sat_f32x4(f32x4_add(v, f32x4_splat(0.5)));
+        let v = u32x4_min(v, u32x4_splat(255));
+        sums = u32x4_add(sums, v);
+        let v = i16x8_narrow_i32x4(v, v);
+        *steps = u32x4_extract_lane::<0>(u8x16_narrow_i16x8(v, v)).to_le_bytes();
+    }
+    let pairs = u32x4_add(sums, i32x4_shuffle::<2, 3, 0, 1>(sums, sums));
+    let sum = u32x4_extract_lane::<0>(pairs) + u32x4_extract_lane::<1>(pairs);
+    sum + coding::quantise(x_tail, low, per_step, steps_tail)
 }

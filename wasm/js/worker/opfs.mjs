@@ -102,9 +102,13 @@ export async function openFiles(name) {
   const files = []
   try {
     const folder = await directory(name, true)
-    for (const file of NAMES) files.push(new HandleFile(await handleOf(folder, file)))
+    const opening = NAMES.map(async (file, at) => {
+      files[at] = new HandleFile(await handleOf(folder, file))
+    })
+    const opened = await Promise.allSettled(opening)
+    for (const { reason } of opened) if (reason) throw reason
   } catch (error) {
-    for (const file of files) file.close()
+    for (const file of files) file?.close()
     throw storageFailure(`the database ${name}`, error)
   }
   return {

@@ -63,10 +63,13 @@ export class Owner {
   async open(call, args, urls, release, feed) {
     this.#release = release
     try {
-      await load(urls)
+      const loading = load(urls)
+      // A failure is heard below, unless the files' is first.
+      loading.catch(() => {})
+      if (args.path !== MEMORY) this.#files = await filesOf(args.path, args.storage)
+      await loading
       // What is carried needs no network: it is there from the beginning.
       if (feed || args.readOnly || args.repair || urls.rest === undefined) await loadRest()
-      if (args.path !== MEMORY) this.#files = await filesOf(args.path, args.storage)
       this.#args = { ...args, memory: this.#files === undefined }
       if (feed) await this.#import(call, feed)
       else this.#start(call)
