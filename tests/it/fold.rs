@@ -2,7 +2,7 @@
 
 use asteroid_core::kv::{Batch, Kv, Space, links, slot_key};
 use asteroid_core::{
-    Config, Control, Id, Index, LinkPolicy, Metric, Mode, Options, Rows, SearchParams, Stores,
+    Config, Control, Id, Index, LinkPolicy, Metric, Mode, Options, Quantization, Rows, SearchParams, Stores,
 };
 use asteroid_native_storage::{FileBytes, RocksKv};
 use asteroid_tests::rng::{Rng, seed};
@@ -91,7 +91,13 @@ fn searches_that_meet_many_deltas_have_them_folded_under_the_adaptive_policy_alo
         let open = || {
             let kv = Arc::new(RocksKv::open(&dir.path().join("kv"), 1 << 20, false).unwrap());
             let stores = Stores { kv: kv.clone(), vectors: file("vectors"), journal: file("journal") };
-            let options = Options { cache_bytes: 4 << 20, link_policy: Some(policy), ..Options::default() };
+            // Without codes vectors have most of the cache, so that searches read lists from the store again and again.
+            let options = Options {
+                cache_bytes: 4 << 20,
+                link_policy: Some(policy),
+                quantization: Quantization::None,
+                ..Options::default()
+            };
             (kv, Index::open(stores, Config::new(DIM, Metric::L2), options).unwrap())
         };
         let mut rng = Rng::new(seed());

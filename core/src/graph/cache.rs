@@ -188,11 +188,13 @@ impl AdjacencyCache {
 
     /// Takes in the lists around that of `slot`, while there is room for them that nothing else needs: what lies near in the
     /// store comes with it, and near slots are often near in the graph.
-    pub(crate) fn fetch_around(&self, view: &dyn Read, epoch: u64, slot: Slot) {
+    /// Answers how many.
+    pub(crate) fn fetch_around(&self, view: &dyn Read, epoch: u64, slot: Slot) -> u64 {
         let first = slot / AROUND * AROUND;
-        if self.has_room(AROUND) {
-            self.fetch_range(view, epoch, first..first.saturating_add(AROUND));
+        if !self.has_room(AROUND) {
+            return 0;
         }
+        self.fetch_range(view, epoch, first..first.saturating_add(AROUND))
     }
 
     /// Whether so many lists can be had without taking the place of others.
@@ -201,16 +203,20 @@ impl AdjacencyCache {
         self.max_frames.saturating_sub(state.made) + state.spare.len() as u32 >= lists
     }
 
-    /// Takes in the lists of `slots`, what is wrong with them being for [`AdjacencyCache::fetch`] to tell.
-    pub(crate) fn fetch_range(&self, view: &dyn Read, epoch: u64, slots: std::ops::Range<Slot>) {
+    /// Takes in the lists of `slots`, what is wrong with them being for [`AdjacencyCache::fetch`] to tell. Answers how many
+    /// there are.
+    pub(crate) fn fetch_range(&self, view: &dyn Read, epoch: u64, slots: std::ops::Range<Slot>) -> u64 {
+        let mut seen = 0;
         let range = Range { start: slot_key(slots.start).to_vec(), end: Some(slot_key(slots.end).to_vec()) };
         let mut list = Vec::with_capacity(self.cap);
         let _ = view.scan(Space::Links, &range, &mut |key, value| {
             if let (Ok(slot), Ok(())) = (slot_of(key), links::decode(value, &mut list)) {
                 self.install(epoch, slot, &list, 0);
             }
+            seen += 1;
             Flow::Continue(())
         });
+        seen
     }
 
     fn install(&self, epoch: u64, slot: Slot, list: &[u32], mark: u8) {

@@ -212,11 +212,11 @@ impl Index {
             *view = Some((epoch, self.kv.view()?));
         }
         let Some((epoch, view)) = view else { return Ok(()) };
-        self.adjacency.fetch_around(&**view, *epoch, node);
+        let around = self.adjacency.fetch_around(&**view, *epoch, node);
+        if searching && around > 0 && self.mix.note_reads(around) {
+            self.kv.fold(Space::Links);
+        }
         if self.adjacency.read(node, out) {
-            if searching && self.mix.note_reads(1) {
-                self.kv.fold(Space::Links);
-            }
             return Ok(());
         }
         let mut wanted = vec![node];
