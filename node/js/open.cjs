@@ -1,7 +1,7 @@
 'use strict'
 
 const { boolean, checkOptions, integer, oneOf } = require('./arguments.cjs')
-const { AsteroidError, invalid, show } = require('./errors.cjs')
+const { invalid, show } = require('./errors.cjs')
 const { STORES, fileURLToPath, resolve } = require('./host.cjs')
 
 const OPTIONS = [

@@ -16,21 +16,25 @@ async function filled(t, n, dim, options) {
 }
 
 export const tests = {
-  async 'searches find what measuring everything finds'(t) {
+  async 'searches find what measuring everything finds, whatever they go by'(t) {
     const dim = 16
-    const { db, all } = await filled(t, 1200, dim)
-    let found = 0
-    for (let round = 0; round < 20; round++) {
-      const query = vectors(t.next, 1, dim)
-      const wanted = nearest(all, dim, query, 10)
-      const hits = await db.search(query, { k: 10, efSearch: 200 })
-      t.assert.equal(hits.length, 10)
-      const ids = new Set(hits.map(({ id }) => id))
-      found += wanted.filter(([, id]) => ids.has(id)).length
-      t.assert.closeTo(hits[0].distance, wanted[0][0], 1e-4)
-      for (let i = 1; i < 10; i++) t.assert.isAtLeast(hits[i].distance, hits[i - 1].distance)
+    for (const quantization of [undefined, 'sq8', 'rabitq', 'none']) {
+      const { db, all } = await filled(t, 1200, dim, { quantization })
+      let found = 0
+      for (let round = 0; round < 20; round++) {
+        const query = vectors(t.next, 1, dim)
+        const wanted = nearest(all, dim, query, 10)
+        const hits = await db.search(query, { k: 10, efSearch: 200 })
+        t.assert.equal(hits.length, 10)
+        const ids = new Set(hits.map(({ id }) => id))
+        found += wanted.filter(([, id]) => ids.has(id)).length
+        t.assert.closeTo(hits[0].distance, wanted[0][0], 1e-4)
+        for (let i = 1; i < 10; i++) t.assert.isAtLeast(hits[i].distance, hits[i - 1].distance)
+      }
+      t.assert.isAtLeast(found / 200, 0.98, quantization)
+      const { codeBytes } = await db.stats()
+      t.assert.equal(codeBytes > 0, quantization !== 'none', quantization)
     }
-    t.assert.isAtLeast(found / 200, 0.98)
   },
 
   async 'every metric measures as documented'(t) {
