@@ -44,7 +44,7 @@ fn short_searches_are_answered_at_once_after_a_few() {
 
 #[test]
 fn long_searches_never_are() {
-    for micros in [250, 1000, 20_000] {
+    for micros in [350, 1000, 20_000] {
         assert_eq!(Run::new().searches(1000, micros), 0, "{micros} us");
     }
 }
@@ -54,7 +54,7 @@ fn one_that_asks_for_more_is_expected_to_take_longer() {
     let mut run = Run::new();
     run.searches(100, 50);
     assert!(run.search(2 * UNITS, 100));
-    assert!(!run.search(5 * UNITS, 250));
+    assert!(!run.search(7 * UNITS, 350));
     // That it took long was expected, and says nothing of the others.
     assert!(!run.search(20 * UNITS, 1000));
     assert!(run.search(UNITS, 50));
@@ -134,8 +134,8 @@ fn a_database_that_became_slower_is_noticed_and_one_that_became_faster_too() {
     let mut run = Run::new();
     run.searches(100, 20);
     // Slower, but not yet late: what is expected follows.
-    assert!(run.searches(100, 300) < 30);
-    assert!(!run.search(UNITS, 300));
+    assert!(run.searches(100, 400) < 30);
+    assert!(!run.search(UNITS, 400));
     run.searches(100, 20);
     assert_eq!(run.searches(100, 20), 100);
 }
