@@ -139,7 +139,10 @@ impl Coded {
         };
         match self.root.row(slot) {
             Some(row) => bits.is_beyond(query, row, worst),
-            None => self.miss(slot).is_some(),
+            None => {
+                self.miss(slot);
+                false
+            }
         }
     }
 
