@@ -3,8 +3,9 @@
 /**
  * Asteroid DB: a vector database inside your process.
  *
- * Work runs on threads of its own, but for searches that take less than the way there; every call returns a promise and reports every error, bad arguments
- * included, by rejecting with an {@link AsteroidError}. Nothing here throws synchronously.
+ * Work runs on threads of its own, but for searches that take less than the way there; every call returns a promise and
+ * reports every error, bad arguments included, by rejecting with an {@link AsteroidError}. Nothing here throws
+ * synchronously.
  *
  * ```ts
  * import { open } from 'asteroid-db'

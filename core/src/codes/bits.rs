@@ -59,9 +59,7 @@ impl Bits {
         let sum: f32 = numbers.iter().map(|x| x.abs()).sum();
         let scale = if sum > 0.0 { square / sum } else { 0.0 };
         let (head, bits) = row.split_at_mut(HEAD);
-        for (to, part) in head.chunks_exact_mut(4).zip([square, mean, scale]) {
-            to.copy_from_slice(&part.to_le_bytes());
-        }
+        super::put_head(head, [square, mean, scale]);
         for (byte, numbers) in bits.iter_mut().zip(numbers.chunks(8)) {
             *byte = numbers.iter().enumerate().fold(0, |byte, (i, &x)| byte | u8::from(x >= 0.0) << i);
         }
@@ -95,11 +93,8 @@ impl Bits {
     #[inline(always)]
     pub(super) fn is_beyond(&self, query: &Query, row: &[u8], worst: f32) -> bool {
         let (head, bits) = row.split_at(HEAD.min(row.len()));
-        let part = |at: usize| match head.get(at..at + 4).map(<[u8; 4]>::try_from) {
-            Some(Ok(bytes)) => f32::from_le_bytes(bytes),
-            _ => f32::NAN,
-        };
-        let row = Head { square: part(0), mean: part(4), scale: part(8) };
+        let [square, mean, scale] = super::head(head);
+        let row = Head { square, mean, scale };
         let mut sums = [0.0f32; 4];
         // Without what fills up a row.
         let (pairs, rest) = bits[..bits.len().min(query.sums.len())].as_chunks::<2>();

@@ -30,18 +30,12 @@ struct Head {
 impl Head {
     #[inline(always)]
     fn of(row: &[u8]) -> Head {
-        let part = |at: usize| match row.get(at..at + 4).map(<[u8; 4]>::try_from) {
-            Some(Ok(bytes)) => f32::from_le_bytes(bytes),
-            _ => f32::NAN,
-        };
-        Head { low: part(0), step: part(4), sum: part(8), square: part(12), mean: part(16) }
+        let [low, step, sum, square, mean] = super::head(row);
+        Head { low, step, sum, square, mean }
     }
 
     fn put(self, row: &mut [u8]) {
-        for (to, part) in row.chunks_exact_mut(4).zip([self.low, self.step, self.sum, self.square, self.mean])
-        {
-            to.copy_from_slice(&part.to_le_bytes());
-        }
+        super::put_head(row, [self.low, self.step, self.sum, self.square, self.mean]);
     }
 }
 

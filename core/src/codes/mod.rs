@@ -58,9 +58,24 @@ fn stride(kind: Quantization, dim: u32) -> usize {
     }
 }
 
+/// The numbers that a row begins with; none where it is too short.
+#[inline(always)]
+fn head<const N: usize>(row: &[u8]) -> [f32; N] {
+    std::array::from_fn(|i| match row.get(4 * i..4 * i + 4).map(<[u8; 4]>::try_from) {
+        Some(Ok(bytes)) => f32::from_le_bytes(bytes),
+        _ => f32::NAN,
+    })
+}
+
+fn put_head<const N: usize>(row: &mut [u8], head: [f32; N]) {
+    for (to, part) in row.chunks_exact_mut(4).zip(head) {
+        to.copy_from_slice(&part.to_le_bytes());
+    }
+}
+
 /// Marks a row as never written: codings begin with three numbers, and none is known by these.
 fn erase(row: &mut [u8]) {
-    row.chunks_exact_mut(4).take(3).for_each(|part| part.copy_from_slice(&f32::NAN.to_le_bytes()));
+    put_head(row, [f32::NAN; 3]);
 }
 
 /// All codes of one moment.
@@ -278,9 +293,9 @@ impl Codes {
         self.most > 0
     }
 
-    /// Whether they measure rows, and not only tell which need not be.
+    /// Whether those that there are measure rows, and not only tell which need not be.
     pub(crate) fn measure(&self) -> bool {
-        self.are_used() && matches!(*self.coding, Coding::Bytes(_))
+        matches!(*self.coding, Coding::Bytes(_))
     }
 
     /// `vector` as a query.

@@ -181,14 +181,9 @@ impl Budget {
             VectorStorage::Flat => share / 5,
         };
         let rest = (all / 8 * 7).saturating_sub(vectors + bits);
-        let own = match measured {
-            false => bits,
-            // So that both run out together.
-            true if paged => rest / (list + code) * code,
-            // A mapped vector is soon read, a list is not.
-            true => (rest / (list + code) * code).min(rest.saturating_sub(rows * list)),
-        };
-        let rest = if measured { rest - own } else { rest };
+        // In proportion, so that both run out together; but a mapped vector is soon read, a list is not.
+        let most = if paged { rest } else { rest.saturating_sub(rows * list) };
+        let bytes = if measured { (rest / (list + code) * code).min(most) } else { 0 };
         // Where rows have codes, a vector is seldom read.
         let more = if measured && paged { vectors / 2 } else { 0 };
         let sketches = match config.vector_storage {
@@ -196,9 +191,9 @@ impl Budget {
             VectorStorage::Flat => share / 5,
         };
         Budget {
-            adjacency: rest,
+            adjacency: rest - bytes,
             vectors,
-            codes: own,
+            codes: bits + bytes,
             more_codes: more,
             sketches,
             pending: (options.cache_bytes / 4).clamp(4 << 20, 64 << 20),
