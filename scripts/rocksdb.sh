@@ -56,10 +56,11 @@ kept=$cache/rocksdb-$crate-$key
 # bindgen reads RocksDB's C header with it, once per profile.
 need_libclang() {
   [ -n "${LIBCLANG_PATH:-}" ] && return
-  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && return
-  compgen -G '/usr/lib*/libclang*.so*' >/dev/null && return
-  compgen -G '/usr/lib/*-linux-*/libclang*.so*' >/dev/null && return
-  compgen -G '/usr/local/lib/libclang*' >/dev/null && return
+  # Not libclang-cpp, which is another library and comes with LLVM's tools.
+  compgen -G '/usr/lib/llvm-*/lib/libclang[.-]*so*' | grep -qv libclang-cpp && return
+  compgen -G '/usr/lib*/libclang[.-]*so*' | grep -qv libclang-cpp && return
+  compgen -G '/usr/lib/*-linux-*/libclang[.-]*so*' | grep -qv libclang-cpp && return
+  compgen -G '/usr/local/lib/libclang[.-]*' | grep -qv libclang-cpp && return
   [ -e /Library/Developer/CommandLineTools/usr/lib/libclang.dylib ] && return
   compgen -G '/Applications/Xcode*.app/Contents/Developer/Toolchains/*/usr/lib/libclang.dylib' >/dev/null && return
   install libclang-dev && return
