@@ -110,6 +110,9 @@ fn checksum(slot: Slot, row: &[u8]) -> u32 {
 
 /// One group of rows in memory.
 struct Frame {
+    /// Which. A reader who was stopped while taking hold of one can be handed another: frames are filled again, and those
+    /// who read are known to the swap by a frame's address alone.
+    group: u32,
     rows: Rows,
     used: AtomicBool,
 }
@@ -264,7 +267,7 @@ impl VectorFile {
         let (group, row) = self.layout.place(slot);
         if let Some(cell) = self.frames.get(group) {
             let frame = cell.load();
-            if frame.is_some()
+            if frame.as_ref().is_some_and(|frame| frame.group == group)
                 && let Some(found) = self.frame_row(frame, slot, row)?
             {
                 return Ok(found);
@@ -320,7 +323,7 @@ impl VectorFile {
     fn load(&self, group: u32) -> Result<Arc<Frame>> {
         let seen = self.writes.load(Ordering::Acquire);
         let frame = match self.map(group)? {
-            Some(rows) => Arc::new(Frame { rows, used: AtomicBool::new(true) }),
+            Some(rows) => Arc::new(Frame { group, rows, used: AtomicBool::new(true) }),
             None => self.read(group)?,
         };
         let mut clock = sync::lock(&self.clock);
@@ -348,7 +351,7 @@ impl VectorFile {
         let dim = self.layout.dim;
         let (first, rows) = self.layout.group_slots(group);
         let offset = self.layout.offset(first);
-        self.frame(rows, |data, bad| {
+        self.frame(group, rows, |data, bad| {
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(data);
             // The last group may be short: what is missing reads as never written.
             if self.bytes.read_at(offset, bytes).is_err() {
@@ -372,6 +375,7 @@ impl VectorFile {
     /// A frame of so many rows for `fill` to write all of: one that left the cache and that nobody holds, or a new one.
     fn frame(
         &self,
+        group: u32,
         rows: u32,
         fill: impl FnOnce(&mut [f32], &mut [u64]) -> Result<()>,
     ) -> Result<Arc<Frame>> {
@@ -382,11 +386,13 @@ impl VectorFile {
                 let data = vec![0f32; len].into_boxed_slice();
                 let bad = vec![0u64; rows.div_ceil(64) as usize].into_boxed_slice();
                 let rows = Rows::Owned { data, bad, lengths: self.lengths };
-                Arc::new(Frame { rows, used: AtomicBool::new(true) })
+                Arc::new(Frame { group, rows, used: AtomicBool::new(true) })
             });
-            if let Some(Frame { rows: Rows::Owned { data, bad, .. }, used }) = Arc::get_mut(&mut frame)
+            if let Some(Frame { group: of, rows: Rows::Owned { data, bad, .. }, used }) =
+                Arc::get_mut(&mut frame)
                 && data.len() == len
             {
+                *of = group;
                 fill(data, bad)?;
                 *used.get_mut() = true;
                 return Ok(frame);
@@ -539,7 +545,7 @@ impl VectorFile {
             None if row > 0 || self.mapped => return,
             _ => {}
         }
-        let filled = self.frame(rows, |data, bad| {
+        let filled = self.frame(group, rows, |data, bad| {
             match cached.as_deref() {
                 Some(Frame { rows: Rows::Owned { data: held, bad: held_bad, .. }, .. }) => {
                     data.copy_from_slice(held);
@@ -747,6 +753,21 @@ mod tests {
         check(&file);
         check(&open(VectorStorage::Paged, 300).keep_lengths());
         assert_eq!(open(VectorStorage::Paged, 300).row(3).unwrap().length(), None);
+    }
+
+    /// As a reader is who was stopped while it took hold of a frame that was filled again meanwhile.
+    #[test]
+    fn a_reader_handed_the_frame_of_another_group_reads_its_own() {
+        let rows: Vec<f32> = (0..60).flat_map(|slot| [slot as f32; 100]).collect();
+        let file = VectorFile::open(Arc::new(MemBytes::default()), 100, VectorStorage::Paged, 0, 0).unwrap();
+        file.write(&(0..60).collect::<Vec<_>>(), &rows).unwrap();
+        let (own, other) = (file.layout.place(7), file.layout.place(51));
+        assert_ne!(own.0, other.0);
+        file.row(51).unwrap();
+        let of_other = file.frames.ensure(other.0)[0].load_full();
+        assert!(of_other.is_some());
+        file.frames.ensure(own.0)[0].store(of_other);
+        assert_eq!(*file.row(7).unwrap(), [7.0; 100]);
     }
 
     #[test]

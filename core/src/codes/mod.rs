@@ -14,7 +14,6 @@ mod rotation;
 use crate::simd::{self, Kernels};
 use crate::table::Table;
 use crate::{Metric, Quantization, Slot, sync};
-use arc_swap::ArcSwap;
 use bits::Bits;
 use frame::Frame;
 use std::cell::RefCell;
@@ -242,7 +241,7 @@ pub(crate) struct Codes {
     most: u64,
     /// Segments beyond their own that there ever were.
     beyond: AtomicU64,
-    root: ArcSwap<Root>,
+    root: sync::Swap<Arc<Root>>,
     places: Table<Place>,
     /// Segments to be made, and the right to swap the root.
     changing: Mutex<Vec<u32>>,
@@ -270,7 +269,7 @@ impl Codes {
         });
         let root = Root { coding: coding.clone(), stride, bits, segments: Vec::new() };
         Codes {
-            root: ArcSwap::from_pointee(root),
+            root: Arc::new(root).into(),
             coding,
             dim,
             stride,

@@ -55,7 +55,6 @@ use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
 use crate::{Code, Config, Error, Options, Result, Slot, sync};
-use arc_swap::ArcSwap;
 use commit::Writer;
 use overlay::Overlay;
 use roaring::RoaringBitmap;
@@ -125,7 +124,7 @@ pub struct Index {
     twins: Table<AtomicU32>,
     /// Slots that have rows and links, committed or not.
     allocated: AtomicU32,
-    published: ArcSwap<Published>,
+    published: sync::Swap<Arc<Published>>,
     /// The visible rows of the published state; changed together with it.
     live: Mutex<Arc<RoaringBitmap>>,
     /// Rows that are not nodes themselves but hang on a node with the same vector.

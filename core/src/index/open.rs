@@ -15,8 +15,7 @@ use crate::kv::{Batch, Flow, Kv, Op, Range, Space, slot_key, slot_of};
 use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
-use crate::{Code, Config, Error, Metric, Options, Quantization, Result, Slot, VectorStorage};
-use arc_swap::ArcSwap;
+use crate::{Code, Config, Error, Metric, Options, Quantization, Result, Slot, VectorStorage, sync};
 use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -73,7 +72,7 @@ impl Index {
             pins: Mutex::default(),
             twins: Table::new(1),
             allocated: AtomicU32::new(meta.next),
-            published: ArcSwap::from_pointee(first),
+            published: Arc::new(first).into(),
             live: Mutex::default(),
             chained: Mutex::default(),
             rules,
@@ -88,10 +87,10 @@ impl Index {
             config,
             options,
         };
-        crate::sync::lock(&index.shown).add(&index.published.load_full());
+        sync::lock(&index.shown).add(&index.published.load_full());
         index.load(meta)?;
         if !index.options.read_only {
-            index.watch_deltas(&crate::sync::lock(&index.writer));
+            index.watch_deltas(&sync::lock(&index.writer));
         }
         Ok(index)
     }
@@ -129,8 +128,8 @@ impl Index {
         })?;
         failed?;
         self.swept.store(slots.swept() as u32, Ordering::Release);
-        crate::sync::lock(&self.writer).slots = slots;
-        *crate::sync::lock(&self.live) = Arc::new(live);
+        sync::lock(&self.writer).slots = slots;
+        *sync::lock(&self.live) = Arc::new(live);
         let mut failed = Ok(());
         let mut chained = RoaringBitmap::new();
         view.scan(Space::Twins, &Range::all(), &mut |key, value| {
@@ -141,7 +140,7 @@ impl Index {
             };
             until_error(link.map(set), &mut failed)
         })?;
-        *crate::sync::lock(&self.chained) = Arc::new(chained);
+        *sync::lock(&self.chained) = Arc::new(chained);
         if self.options.repair { Ok(()) } else { failed }
     }
 }

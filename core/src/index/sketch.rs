@@ -6,8 +6,7 @@
 
 use crate::simd::{self, Kernels};
 use crate::table::Table;
-use crate::{Metric, Slot};
-use arc_swap::ArcSwapOption;
+use crate::{Metric, Slot, sync};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -147,7 +146,7 @@ struct Made {
 /// Where a block goes.
 #[derive(Default)]
 struct Cell {
-    made: ArcSwapOption<Made>,
+    made: sync::Swap<Option<Arc<Made>>>,
     /// How often its slots were used again.
     age: AtomicU32,
     /// Whether its bytes are counted.
