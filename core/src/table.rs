@@ -1,6 +1,11 @@
-//! [`Table`]: an array that grows under readers.
+//! [`Table`]: an array that grows under readers; [`SlotMap`].
 
+use crate::Slot;
+use std::collections::HashMap;
 use std::sync::OnceLock;
+
+/// Something by slot. Nobody outside chooses slots, so they need no hash that resists being chosen.
+pub(crate) type SlotMap<T> = HashMap<Slot, T, foldhash::fast::FixedState>;
 
 const FIRST_BITS: u32 = 10;
 const CHUNKS: usize = 32;

@@ -2,12 +2,15 @@
 
 use crate::{Error, Result};
 
-pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put(out: &mut impl Extend<u8>, mut value: u64) {
+    let (mut bytes, mut len) = ([0; 10], 0);
     while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+        bytes[len] = value as u8 | 0x80;
         value >>= 7;
+        len += 1;
     }
-    out.push(value as u8);
+    bytes[len] = value as u8;
+    out.extend(bytes[..=len].iter().copied());
 }
 
 /// Bytes that [`put`] takes for `value`.

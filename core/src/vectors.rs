@@ -166,6 +166,8 @@ pub(crate) struct VectorFile {
     mapped: bool,
     /// Rows are cached with their lengths.
     lengths: bool,
+    /// Rows are read for answers alone.
+    seldom: bool,
     frames: Table<ArcSwapOption<Frame>>,
     clock: Mutex<Clock>,
     /// Frames that left the cache, to be filled again: allocators keep twice the cache where threads free what others took.
@@ -221,6 +223,7 @@ impl VectorFile {
         let file = VectorFile {
             mapped: kind == VectorStorage::Flat,
             lengths: false,
+            seldom: false,
             layout,
             frames: Table::new(1),
             clock: Mutex::default(),
@@ -238,6 +241,11 @@ impl VectorFile {
     /// Has rows cached with their lengths, for [`RowRef::length`]. Mapped rows have none.
     pub(crate) fn keep_lengths(self) -> VectorFile {
         VectorFile { lengths: true, ..self }
+    }
+
+    /// Has fresh rows take nobody's place in the cache: walks measure something else.
+    pub(crate) fn seldom(self, seldom: bool) -> VectorFile {
+        VectorFile { seldom, ..self }
     }
 
     /// Puts the length of a cached row in the place of its checksum, which was verified.
@@ -414,13 +422,17 @@ impl VectorFile {
         if before.is_some() {
             self.retire(before);
         } else {
-            let most = self.max_frames.saturating_sub(self.lent.load(Ordering::Relaxed)).max(8);
-            while !self.mapped && clock.ring.len() >= most {
+            while !self.mapped && clock.ring.len() >= self.most() {
                 self.evict_one(clock);
             }
             clock.ring.push(group);
             self.resident.store(clock.ring.len() as u64, Ordering::Relaxed);
         }
+    }
+
+    /// How many frames there may be.
+    fn most(&self) -> usize {
+        self.max_frames.saturating_sub(self.lent.load(Ordering::Relaxed)).max(8)
     }
 
     fn evict_one(&self, clock: &mut Clock) {
@@ -541,8 +553,8 @@ impl VectorFile {
                 }
                 return;
             }
-            // A fresh group is about to be searched; an old one that is not cached stays so.
-            None if row > 0 || self.mapped => return,
+            // A fresh group is about to be searched, unless codes are; an old one that is not cached stays so.
+            None if row > 0 || self.mapped || self.seldom && clock.ring.len() >= self.most() => return,
             _ => {}
         }
         let filled = self.frame(group, rows, |data, bad| {

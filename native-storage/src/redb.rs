@@ -278,10 +278,10 @@ fn apply_ops(write: &WriteTransaction, batch: &Batch) -> std::result::Result<(),
         };
         match op {
             Op::Put(_, key, value) => {
-                table.insert(key.as_slice(), value.as_slice())?;
+                table.insert(&**key, &**value)?;
             }
             Op::Delete(_, key) => {
-                table.remove(key.as_slice())?;
+                table.remove(&**key)?;
             }
             Op::DeleteRange(_, range) if !range.is_empty() => {
                 table.retain_in::<&[u8], _>(bounds(range), |_, _| false)?;
@@ -289,12 +289,12 @@ fn apply_ops(write: &WriteTransaction, batch: &Batch) -> std::result::Result<(),
             Op::DeleteRange(..) => {}
             Op::Merge(space, key, operand) => {
                 let folded = {
-                    let base = table.get(key.as_slice())?;
+                    let base = table.get(&**key)?;
                     space.fold(base.as_ref().map(|base| base.value()), &[operand])?
                 };
                 match folded {
-                    Some(value) => table.insert(key.as_slice(), value.as_slice())?,
-                    None => table.remove(key.as_slice())?,
+                    Some(value) => table.insert(&**key, value.as_slice())?,
+                    None => table.remove(&**key)?,
                 };
             }
         }

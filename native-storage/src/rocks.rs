@@ -319,7 +319,7 @@ impl RocksKv {
                 }
                 Op::Merge(space, key, operand) => {
                     // RocksDB folds later, where nobody can be told: what does not decode is refused here.
-                    space.fold(None, &[operand])?;
+                    space.check(operand)?;
                     out.merge_cf(self.family(*space)?, key, operand);
                     (*space, key)
                 }

@@ -189,13 +189,13 @@ fn step() -> impl Strategy<Value = Step> {
     });
     let op = prop_oneof![
         8 => (space.clone(), key.clone(), value).prop_map(|(space, key, value)| match space {
-            Space::Links | Space::Postings => Op::Delete(space, key),
-            _ => Op::Put(space, key, value),
+            Space::Links | Space::Postings => Op::Delete(space, key.into()),
+            _ => Op::Put(space, key.into(), value.into()),
         }),
-        3 => (key.clone(), pivot).prop_map(|(key, value)| Op::Put(Space::Links, key, value)),
-        5 => (key.clone(), delta).prop_map(|(key, delta)| Op::Merge(Space::Links, key, delta)),
-        3 => (key.clone(), words).prop_map(|(key, words)| Op::Merge(Space::Postings, key, words)),
-        3 => (space.clone(), key).prop_map(|(space, key)| Op::Delete(space, key)),
+        3 => (key.clone(), pivot).prop_map(|(key, value)| Op::Put(Space::Links, key.into(), value.into())),
+        5 => (key.clone(), delta).prop_map(|(key, delta)| Op::Merge(Space::Links, key.into(), delta.into())),
+        3 => (key.clone(), words).prop_map(|(key, words)| Op::Merge(Space::Postings, key.into(), words.into())),
+        3 => (space.clone(), key).prop_map(|(space, key)| Op::Delete(space, key.into())),
         1 => (space, range).prop_map(|(space, range)| Op::DeleteRange(space, range)),
     ];
     prop_oneof![

@@ -44,16 +44,16 @@ fn batch(seed: u64, number: u64) -> Batch {
         batch.push(match (rng.below(40), space) {
             (0, _) => Op::DeleteRange(space, Range::between(key, (rng.below(400) as u32).to_be_bytes())),
             (1, _) if rng.chance(10) => Op::DeleteRange(space, Range::from(key)),
-            (1..6, _) => Op::Delete(space, key.to_vec()),
+            (1..6, _) => Op::Delete(space, key.into()),
             (_, Space::Links) => {
                 let mut operand = Vec::new();
                 (0..4).for_each(|_| links::put_add(&mut operand, rng.below(1000) as u32));
                 (0..2).for_each(|_| links::put_drop(&mut operand, rng.below(1000) as u32));
-                Op::Merge(space, key.to_vec(), operand)
+                Op::Merge(space, key.into(), operand.into())
             }
             _ => {
                 let len = if rng.chance(5) { rng.below(20_000) } else { rng.below(200) };
-                Op::Put(space, key.to_vec(), rng.bytes(len as usize))
+                Op::Put(space, key.into(), rng.bytes(len as usize).into())
             }
         });
     }

@@ -43,15 +43,15 @@ fn workload(seed: u64, batches: u64) -> Workload {
             let space = Space::ALL[rng.below(8) as usize];
             batch.push(match (rng.below(20), space) {
                 (0, _) => Op::DeleteRange(space, Range::between(key, (rng.below(400) as u32).to_be_bytes())),
-                (1..4, _) => Op::Delete(space, key.to_vec()),
+                (1..4, _) => Op::Delete(space, key.into()),
                 (_, Space::Links) => {
                     let mut operand = Vec::new();
                     (0..4).for_each(|_| links::put_add(&mut operand, rng.below(1000) as u32));
-                    Op::Merge(space, key.to_vec(), operand)
+                    Op::Merge(space, key.into(), operand.into())
                 }
                 _ => {
                     let len = if rng.chance(5) { rng.below(20_000) } else { rng.below(200) };
-                    Op::Put(space, key.to_vec(), rng.bytes(len as usize))
+                    Op::Put(space, key.into(), rng.bytes(len as usize).into())
                 }
             });
         }

@@ -4,11 +4,10 @@
 //! they are the only up-to-date copy, so they stay until a checkpoint has written them to the store.
 
 use super::seqlock::{self, HEAD, Word};
-use crate::kv::{Flow, Range, Read, Space, links, slot_key, slot_of};
+use crate::kv::{Flow, Range, Read, Short, Space, links, slot_key, slot_of};
 use crate::table::Table;
 use crate::{Error, Result, Slot, sync};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -18,13 +17,16 @@ const DIRTY: u8 = 2;
 const REMOVED: u32 = u32::MAX;
 /// Slots whose lists are read together where there is room: some four kilobytes of them.
 const AROUND: u32 = 64;
+/// Lists set under one lock, and how many of them are on their way from memory.
+const SET: usize = 16;
+const AHEAD: usize = 4;
 /// Frames looked at for a victim before a clean list is given up on.
 const CLOCK_STEPS: u32 = 8192;
 
 /// Changes to one list since the store has it, as a merge operand.
 #[derive(Clone, Default)]
 pub(crate) struct Delta {
-    pub(crate) operand: Vec<u8>,
+    pub(crate) operand: Short,
     /// Edges added or dropped.
     pub(crate) edges: u32,
 }
@@ -69,8 +71,66 @@ struct State {
     spare: Vec<u32>,
     /// Lists taken away that the store still has.
     removed: BTreeSet<Slot>,
-    /// Changed lists, with what changed where that is known and the store has the rest.
-    dirty: HashMap<Slot, Option<Delta>>,
+    /// Changed lists. Not by a hash of their slots: every list of an insert is looked up here, and what lies by frame can be
+    /// asked for ahead.
+    dirty: Vec<Dirty>,
+    /// Per frame, where in `dirty` its list is, plus one.
+    places: Vec<u32>,
+    /// How many of `dirty` were taken away since.
+    gone: usize,
+}
+
+/// A changed list.
+struct Dirty {
+    /// The frame that has it; [`REMOVED`] where it was taken away.
+    frame: u32,
+    slot: Slot,
+    /// What changed, where that is known and the store has the rest.
+    delta: Option<Delta>,
+}
+
+/// A list that a checkpoint has to write.
+pub(crate) struct Changed {
+    pub(crate) slot: Slot,
+    /// How many links it has.
+    pub(crate) len: u32,
+    /// What changed, where that is known and the store has the rest.
+    pub(crate) delta: Option<Delta>,
+}
+
+impl State {
+    /// Notes that the list in `frame` changed.
+    fn changed(&mut self, frame: u32, slot: Slot, delta: Option<Delta>) {
+        let at = frame as usize;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, 0);
+        }
+        let held = self.places[at].checked_sub(1).and_then(|place| self.dirty.get_mut(place as usize));
+        match held {
+            Some(held) => match (&mut held.delta, delta) {
+                (Some(held), Some(delta)) => held.then(delta),
+                (held, _) => *held = None,
+            },
+            None => {
+                self.dirty.push(Dirty { frame, slot, delta });
+                self.places[at] = self.dirty.len() as u32;
+            }
+        }
+    }
+
+    /// Forgets that the list in `frame` changed.
+    fn unchanged(&mut self, frame: u32) {
+        let place = self.places.get_mut(frame as usize).map_or(0, std::mem::take);
+        if let Some(held) = place.checked_sub(1).and_then(|place| self.dirty.get_mut(place as usize)) {
+            held.frame = REMOVED;
+            self.gone += 1;
+        }
+    }
+
+    /// Changed lists, as they changed.
+    fn dirty(&self) -> impl Iterator<Item = &Dirty> {
+        self.dirty.iter().filter(|dirty| dirty.frame != REMOVED)
+    }
 }
 
 impl AdjacencyCache {
@@ -91,7 +151,7 @@ impl AdjacencyCache {
 
     /// What a list of up to `cap` links takes.
     pub(crate) fn list_bytes(cap: u32) -> u64 {
-        4 * (HEAD as u64 + u64::from(cap)) + 1 + 4
+        4 * (HEAD as u64 + u64::from(cap)) + 1 + 4 + 4
     }
 
     /// Whether lists are to be stored as what changed in them, where that is known.
@@ -223,28 +283,53 @@ impl AdjacencyCache {
         // Keeping it is optional, so a busy cache is left alone.
         let Ok(mut state) = self.state.try_lock() else { return };
         if self.epoch() == epoch && !self.contains(slot) && list.len() <= self.cap {
-            self.place(&mut state, slot, list, mark);
+            let _ = self.place(&mut state, slot, list, mark);
         }
     }
 
     /// Sets the list of `slot`, to be kept until the next checkpoint. `delta` leads there from the list before; `None`
     /// for a list that is new.
     pub(crate) fn set(&self, slot: Slot, list: &[u32], delta: Option<Delta>) {
-        let mut state = sync::lock(&self.state);
-        state.removed.remove(&slot);
-        if let Some(frame) = self.frame_of(slot) {
-            self.marks.ensure(frame)[0].fetch_or(DIRTY | USED, Ordering::Relaxed);
-            seqlock::write(self.frames.ensure(frame), slot + 1, list);
-        } else {
-            self.place(&mut state, slot, list, DIRTY | USED);
+        self.set_locked(&mut sync::lock(&self.state), slot, list, delta);
+    }
+
+    /// [`AdjacencyCache::set`] of many lists, in this order.
+    pub(crate) fn set_all(&self, lists: &mut [(Slot, &[u32], Option<Delta>)]) {
+        for at in (0..lists.len()).step_by(SET) {
+            let mut state = sync::lock(&self.state);
+            for i in at..lists.len().min(at + SET) {
+                if let Some(&(slot, ..)) = lists.get(i + 2 * AHEAD)
+                    && let Some(frame) = self.frame_of(slot)
+                {
+                    prefetch(state.places.get(frame as usize..).unwrap_or_default().first());
+                    prefetch(self.marks.get(frame));
+                }
+                if let Some(&(slot, ..)) = lists.get(i + AHEAD)
+                    && let Some(frame) = self.frame_of(slot)
+                    && let Some(place) = state.places.get(frame as usize).and_then(|at| at.checked_sub(1))
+                {
+                    prefetch(state.dirty.get(place as usize));
+                }
+                let (slot, list, delta) = &mut lists[i];
+                self.set_locked(&mut state, *slot, list, delta.take());
+            }
         }
-        let delta = delta.filter(|_| self.keep_deltas);
-        match state.dirty.entry(slot) {
-            Entry::Vacant(place) => drop(place.insert(delta)),
-            Entry::Occupied(mut held) => match (held.get_mut(), delta) {
-                (Some(held), Some(delta)) => held.then(delta),
-                (held, _) => *held = None,
-            },
+    }
+
+    fn set_locked(&self, state: &mut State, slot: Slot, list: &[u32], delta: Option<Delta>) {
+        if !state.removed.is_empty() {
+            state.removed.remove(&slot);
+        }
+        let frame = match self.frame_of(slot) {
+            Some(frame) => {
+                self.marks.ensure(frame)[0].fetch_or(DIRTY | USED, Ordering::Relaxed);
+                seqlock::write(self.frames.ensure(frame), slot + 1, list);
+                Some(frame)
+            }
+            None => self.place(state, slot, list, DIRTY | USED),
+        };
+        if let Some(frame) = frame {
+            state.changed(frame, slot, delta.filter(|_| self.keep_deltas));
         }
     }
 
@@ -257,8 +342,8 @@ impl AdjacencyCache {
             seqlock::write(self.frames.ensure(frame), 0, &[]);
             self.marks.ensure(frame)[0].store(0, Ordering::Relaxed);
             state.spare.push(frame);
+            state.unchanged(frame);
         }
-        state.dirty.remove(&slot);
         state.removed.insert(slot);
     }
 
@@ -278,11 +363,13 @@ impl AdjacencyCache {
         *state = State { made: state.made, spare: (0..state.made).rev().collect(), ..State::default() };
     }
 
-    fn place(&self, state: &mut State, slot: Slot, list: &[u32], mark: u8) {
-        let Some(frame) = self.free_frame(state, mark & DIRTY != 0) else { return };
+    /// Puts a list into a frame, where one is to be had: always where it is dirty.
+    fn place(&self, state: &mut State, slot: Slot, list: &[u32], mark: u8) -> Option<u32> {
+        let frame = self.free_frame(state, mark & DIRTY != 0)?;
         self.marks.ensure(frame)[0].store(mark, Ordering::Relaxed);
         seqlock::write(self.frames.ensure(frame), slot + 1, list);
         self.index.ensure(slot)[0].store(frame + 1, Ordering::Release);
+        Some(frame)
     }
 
     /// A new frame, or one taken from a clean list that nobody read lately. Dirty lists may exceed the budget, as
@@ -318,14 +405,26 @@ impl AdjacencyCache {
     /// Dirty lists, and how many there may be before a checkpoint is due.
     pub(crate) fn dirty(&self) -> (usize, usize) {
         let state = sync::lock(&self.state);
-        (state.dirty.len(), self.max_frames as usize / 2)
+        (state.dirty.len() - state.gone, self.max_frames as usize / 2)
     }
 
-    /// All dirty lists, ascending by slot, with what changed in them where that is known.
-    pub(crate) fn dirty_lists(&self) -> Vec<(Slot, Option<Delta>)> {
-        let mut lists: Vec<_> =
-            sync::lock(&self.state).dirty.iter().map(|(&slot, delta)| (slot, delta.clone())).collect();
-        lists.sort_unstable_by_key(|&(slot, _)| slot);
+    /// All dirty lists, ascending by slot. Takes out what is known of their changes: asked again before they are clean,
+    /// whole lists are all there is.
+    pub(crate) fn dirty_lists(&self) -> Vec<Changed> {
+        let mut state = sync::lock(&self.state);
+        let mut lists = Vec::with_capacity(state.dirty.len() - state.gone);
+        for at in 0..state.dirty.len() {
+            if let Some(soon) = state.dirty.get(at + AHEAD) {
+                prefetch(self.frames.get(soon.frame));
+            }
+            let Dirty { frame, slot, delta } = &mut state.dirty[at];
+            if *frame != REMOVED {
+                let len = self.frames.row(*frame).map_or(0, seqlock::len);
+                lists.push(Changed { slot: *slot, len, delta: delta.take() });
+            }
+        }
+        drop(state);
+        lists.sort_unstable_by_key(|changed| changed.slot);
         lists
     }
 
@@ -339,16 +438,25 @@ impl AdjacencyCache {
         let mut state = sync::lock(&self.state);
         self.epoch.fetch_add(1, Ordering::AcqRel);
         state.removed.clear();
-        for slot in std::mem::take(&mut state.dirty).into_keys() {
-            if let Some(frame) = self.frame_of(slot) {
-                self.marks.ensure(frame)[0].fetch_and(!DIRTY, Ordering::Relaxed);
-            }
+        for dirty in state.dirty() {
+            self.marks.ensure(dirty.frame)[0].fetch_and(!DIRTY, Ordering::Relaxed);
         }
+        state.dirty = Vec::new();
+        state.places.fill(0);
+        state.gone = 0;
     }
 
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
-        self.index.memory() + self.frames.memory() + self.marks.memory()
+        let places = sync::lock(&self.state).places.capacity() * size_of::<u32>();
+        self.index.memory() + self.frames.memory() + self.marks.memory() + places as u64
+    }
+}
+
+/// Asks for something that is to be read or changed soon.
+fn prefetch<T>(value: Option<&T>) {
+    if let Some(value) = value {
+        crate::simd::prefetch(std::slice::from_ref(value));
     }
 }
 
@@ -388,8 +496,8 @@ mod tests {
         cache.set(2, &[5], None);
         cache.set(2, &[5, 6], added(6));
         let lists = cache.dirty_lists();
-        assert_eq!(lists[0].1.as_ref().map(|delta| delta.edges), Some(2));
-        assert!(lists[1].1.is_none());
+        assert_eq!(lists[0].delta.as_ref().map(|delta| delta.edges), Some(2));
+        assert!(lists[1].delta.is_none() && lists[1].len == 2);
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub(crate) fn owner(record: &[Word]) -> u32 {
     record[OWNER].load(Ordering::Relaxed)
 }
 
+/// How long the record's list is, for its one writer.
+pub(crate) fn len(record: &[Word]) -> u32 {
+    record[LEN].load(Ordering::Relaxed)
+}
+
 /// Replaces the record's owner and list. `list` is cut to the record's room.
 pub(crate) fn write(record: &[Word], owner: u32, list: &[u32]) {
     let list = &list[..list.len().min(record.len() - HEAD)];

@@ -83,7 +83,7 @@ impl Index {
         let near: Vec<Slot> = kept.into_iter().map(|i| candidates[i].1).collect();
         let mut lists = Vec::with_capacity(near.len());
         for &slot in near.iter().filter(|slot| rows.slots.binary_search(slot).is_err()) {
-            let mut list = Vec::with_capacity(self.config.m_max0 as usize + 1);
+            let mut list = self.spare_list();
             self.links_of(slot, &mut list)?;
             lists.push((slot, list));
         }

@@ -4,7 +4,7 @@ use super::meta::Meta;
 use super::slots::Slots;
 use super::tidy::{Blocked, Sweep};
 use super::{Index, Published, UNBORN, record};
-use crate::graph::cache::Delta;
+use crate::graph::cache::{Changed, Delta};
 use crate::graph::policy::{Form, LinkPolicy, PolicyState};
 use crate::kv::{Batch, Space, links, slot_key};
 use crate::{Code, Durability, Error, Result, Slot, sync};
@@ -221,15 +221,16 @@ impl Index {
     fn changed_lists(&self, w: &Writer, batch: &mut Batch) -> Result<Vec<(Slot, Form)>> {
         let mut list = Vec::new();
         let mut forms = Vec::new();
-        for (slot, delta) in self.adjacency.dirty_lists() {
-            if !self.adjacency.read(slot, &mut list) {
-                return Err(Error::new(Code::Internal, format!("the changed links of slot {slot} are gone")));
-            }
-            let choose = |delta: &Delta| w.policy.choose(&self.mix, slot, list.len() as u32, delta.edges);
+        for Changed { slot, len, delta } in self.adjacency.dirty_lists() {
+            let choose = |delta: &Delta| w.policy.choose(&self.mix, slot, len, delta.edges);
             match delta.filter(|delta| choose(delta) == Form::Delta) {
                 Some(delta) => {
                     batch.merge(Space::Links, slot_key(slot), delta.operand);
                     forms.push((slot, Form::Delta));
+                }
+                None if !self.adjacency.read(slot, &mut list) => {
+                    let gone = format!("the changed links of slot {slot} are gone");
+                    return Err(Error::new(Code::Internal, gone));
                 }
                 None => {
                     batch.put(Space::Links, slot_key(slot), links::encode(&list));

@@ -13,7 +13,8 @@ use crate::graph::upper::{self, Node};
 use crate::hnsw::{Scratch, beam, greedy, level_of, node_of_key, rank_of_key};
 use crate::kv::links::{self, TREE};
 use crate::kv::{self, Batch, Space, slot_key};
-use crate::{Error, Metric, Result, Slot};
+use crate::table::SlotMap;
+use crate::{Error, Metric, Result, Slot, sync};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// A new row's place in the graph, found without changing it.
@@ -32,11 +33,11 @@ pub(crate) struct Plan {
 /// Changes to the graph that are not yet installed.
 #[derive(Default)]
 pub(crate) struct Stage {
-    pub(crate) lists: HashMap<Slot, StagedList>,
+    pub(crate) lists: SlotMap<StagedList>,
     pub(crate) upper: HashMap<(Node, u32), Vec<Node>>,
     /// Slot and level of nodes that the upper layers will gain.
     nodes: BTreeMap<Node, (Slot, u32)>,
-    twins: HashMap<Slot, Option<Slot>>,
+    twins: SlotMap<Option<Slot>>,
     /// New rows that hang behind another with the same vector.
     hung: HashSet<Slot>,
 }
@@ -91,7 +92,8 @@ impl StagedList {
             new.iter().filter(stays).for_each(|&link| delta.add(link));
         }
         if let Some(kept) = kept {
-            self.links = kept;
+            self.links.clear();
+            self.links.extend(kept);
         }
         self.added = 0;
     }
@@ -289,6 +291,13 @@ impl Index {
 
     /// The node that a new row's tree edge goes to: the nearest neighbour with room for one.
     fn parent(&self, stage: &mut Stage, near: &[Slot], candidates: &[(f32, Slot)]) -> Result<Option<Slot>> {
+        // Nearly always the nearest has room, and nothing need be gathered.
+        if let Some(&first) = near.first()
+            && self.has_tree_room(&self.staged(stage, first)?.links)
+            && self.alive(first)
+        {
+            return Ok(Some(first));
+        }
         let from = near.iter().copied().chain(candidates.iter().map(|&(_, slot)| slot));
         self.tree_room(stage, from.collect(), FAR)
     }
@@ -301,8 +310,6 @@ impl Index {
         mut queue: VecDeque<Slot>,
         far: usize,
     ) -> Result<Option<Slot>> {
-        // Three edges make a tree with leaves everywhere; with two it is one long path.
-        let limit = (self.config.m_max0 / 2).max(3).min(self.config.m_max0) as usize;
         let mut seen: HashSet<Slot> = HashSet::new();
         let mut dead = None;
         while let Some(slot) = queue.pop_front() {
@@ -310,9 +317,9 @@ impl Index {
                 continue;
             }
             let list = self.staged(stage, slot)?;
-            let tree = list.links.iter().filter(|&&link| link & TREE != 0);
-            let room = tree.clone().count() < limit;
+            let room = self.has_tree_room(&list.links);
             // A hub full of tree edges has children, and a finite tree has leaves with room.
+            let tree = list.links.iter().filter(|&&link| link & TREE != 0);
             queue.extend(tree.map(|&link| links::slot(link)));
             if room && self.alive(slot) {
                 return Ok(Some(slot));
@@ -325,6 +332,13 @@ impl Index {
             }
         }
         Ok(dead)
+    }
+
+    /// Whether a list may have one more tree edge.
+    fn has_tree_room(&self, links: &[u32]) -> bool {
+        // Three edges make a tree with leaves everywhere; with two it is one long path.
+        let limit = (self.config.m_max0 / 2).max(3).min(self.config.m_max0) as usize;
+        links.iter().filter(|&&link| link & TREE != 0).count() < limit
     }
 
     /// Adds `link` to the list of `to`, pruning it where it is full. Tree edges stay.
@@ -342,11 +356,27 @@ impl Index {
         match stage.lists.entry(slot) {
             std::collections::hash_map::Entry::Occupied(found) => Ok(found.into_mut()),
             std::collections::hash_map::Entry::Vacant(place) => {
-                let mut links = Vec::with_capacity(self.config.m_max0 as usize);
+                let mut links = self.spare_list();
                 self.links_of(slot, &mut links)?;
                 Ok(place.insert(StagedList::read(links)))
             }
         }
+    }
+
+    /// Room for a list with links to come.
+    pub(crate) fn spare_list(&self) -> Vec<u32> {
+        let spare = sync::lock(&self.spare_lists).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(self.config.m_max0 as usize + ROOM))
+    }
+
+    /// Keeps the memory of lists for [`Index::spare_list`].
+    fn keep_lists(&self, lists: impl Iterator<Item = Vec<u32>>) {
+        let mut spare = sync::lock(&self.spare_lists);
+        let room = SPARE_LISTS.saturating_sub(spare.len());
+        spare.extend(lists.take(room).map(|mut list| {
+            list.clear();
+            list
+        }));
     }
 
     /// The present layer-0 list of `slot`, tree marks included.
@@ -420,9 +450,10 @@ impl Index {
         let (new, old): (Vec<_>, Vec<_>) =
             stage.lists.into_iter().partition(|(_, list)| list.delta.is_none());
         let changed = |list: &StagedList| list.delta.as_ref().is_none_or(|delta| delta.edges > 0);
-        for (slot, list) in new.into_iter().chain(old).filter(|(_, list)| changed(list)) {
-            self.adjacency.set(slot, &list.links, list.delta);
-        }
+        let mut lists: Vec<_> = new.into_iter().chain(old).filter(|(_, list)| changed(list)).collect();
+        let set = lists.iter_mut().map(|(slot, list)| (*slot, &*list.links, list.delta.take()));
+        self.adjacency.set_all(&mut set.collect::<Vec<_>>());
+        self.keep_lists(lists.into_iter().map(|(_, list)| list.links));
         for (&node, &(slot, level)) in &stage.nodes {
             self.upper.place(node, slot, level);
         }
@@ -435,7 +466,7 @@ impl Index {
         let (new, old): (Vec<_>, Vec<_>) =
             stage.twins.into_iter().partition(|(slot, _)| stage.hung.contains(slot));
         if !new.is_empty() {
-            let mut chained = crate::sync::lock(&self.chained);
+            let mut chained = sync::lock(&self.chained);
             std::sync::Arc::make_mut(&mut chained).extend(new.iter().map(|&(slot, _)| slot));
         }
         for (slot, next) in new.into_iter().chain(old) {
@@ -449,6 +480,10 @@ impl Index {
     }
 }
 
+/// Links that a list gains before it is pruned, mostly.
+const ROOM: usize = 4;
+/// Most lists whose memory is kept: those of a chunk. Threads free here what others took, which allocators are slow at.
+const SPARE_LISTS: usize = 1024;
 /// Nodes looked at for a live one with room before a dead one is taken.
 const FAR: usize = 64;
 

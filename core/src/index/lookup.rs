@@ -4,7 +4,7 @@ use super::Index;
 use super::overlay::{Era, Held};
 use crate::filter::probe::{Answer, Postings, Probe, RowSet, TermRange};
 use crate::filter::terms::Term;
-use crate::kv::{Flow, Range, Read, Space, postings};
+use crate::kv::{Flow, Range, Read, Short, Space, postings};
 use crate::{Code, Error, Result, Slot};
 use roaring::RoaringBitmap;
 use std::cell::Cell;
@@ -79,7 +79,8 @@ impl Index {
     pub(crate) fn each_entry(&self, see: &mut dyn FnMut(&[u8], Slot, &RoaringBitmap)) -> Result<()> {
         let held = self.overlay.hold();
         let view = self.kv.view()?;
-        let mut pending: BTreeMap<&Vec<u8>, &Vec<u8>> = held.postings(&Range::all()).collect();
+        let mut pending: BTreeMap<&[u8], &[u8]> =
+            held.postings(&Range::all()).map(|(key, operand)| (&**key, &**operand)).collect();
         let mut show = |key: &[u8], value: Option<&[u8]>, operand: Option<&[u8]>| -> Result<()> {
             let (term, base) = postings::split_key(key)?;
             let mut rows = RoaringBitmap::new();
@@ -90,7 +91,7 @@ impl Index {
         };
         let mut failed = Ok(());
         view.scan(Space::Postings, &Range::all(), &mut |key, value| {
-            let operand = pending.remove(&key.to_vec()).map(Vec::as_slice);
+            let operand = pending.remove(key);
             failed = show(key, Some(value), operand);
             if failed.is_ok() { Flow::Continue(()) } else { Flow::Break(()) }
         })?;
@@ -116,7 +117,7 @@ impl Lookup<'_> {
         self.budget.set(self.budget.get().saturating_sub(cost));
     }
 
-    fn pending(&self, range: &Range) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    fn pending(&self, range: &Range) -> Result<BTreeMap<Short, Short>> {
         let copy = |held: &Held<'_>| {
             if held.era() != self.era {
                 self.stale.set(true);

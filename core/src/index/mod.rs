@@ -135,6 +135,8 @@ pub struct Index {
     sketches: sketch::Sketches,
     writer: Mutex<Writer>,
     scratches: Mutex<Vec<Scratch>>,
+    /// Memory of lists that were staged, to be used again.
+    spare_lists: Mutex<Vec<Vec<u32>>>,
     closed: AtomicBool,
     poison: OnceLock<String>,
 }

@@ -53,7 +53,7 @@ impl Index {
         let index = Index {
             kernels,
             journal,
-            vectors,
+            vectors: vectors.seldom(codes.are_used() && codes.measure()),
             codes,
             warm: Default::default(),
             warming: Mutex::default(),
@@ -81,6 +81,7 @@ impl Index {
             sketches: Sketches::new(config.dim as usize, budget.sketches),
             writer: Mutex::new(Writer::new(meta, budget.pending, policy)),
             scratches: Mutex::default(),
+            spare_lists: Mutex::default(),
             closed: Default::default(),
             poison: Default::default(),
             kv: stores.kv,

@@ -3,14 +3,14 @@
 //! The journal has them already; here they wait to be applied in one large sorted run. Adjacency is not kept here:
 //! its newest form is in the adjacency cache.
 
-use crate::kv::{Batch, Flow, Kv, Op, Range, Space};
+use crate::kv::{Batch, Flow, Kv, Op, Range, Short, Space};
 use crate::{Result, sync};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{RwLock, RwLockReadGuard};
 
 type Entry = (Vec<u8>, Vec<u8>);
-type Entries = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+type Entries = BTreeMap<Short, Option<Short>>;
 
 #[derive(Default)]
 pub(crate) struct Overlay(RwLock<Inner>);
@@ -19,7 +19,7 @@ pub(crate) struct Overlay(RwLock<Inner>);
 struct Inner {
     spaces: [Entries; Space::ALL.len()],
     /// Operands for what the store has or `spaces` will bring it, joined per key.
-    merges: [BTreeMap<Vec<u8>, Vec<u8>>; Space::ALL.len()],
+    merges: [BTreeMap<Short, Short>; Space::ALL.len()],
     bytes: u64,
     era: Era,
 }
@@ -66,7 +66,7 @@ impl Overlay {
                 Op::DeleteRange(..) => continue,
             };
             if space != Space::Links {
-                inner.bytes += (key.len() + value.map_or(0, Vec::len) + 96) as u64;
+                inner.bytes += (key.len() + value.map_or(0, |value| value.len()) + 96) as u64;
                 // What was to change is gone.
                 inner.merges[space as usize].remove(key);
                 inner.spaces[space as usize].insert(key.clone(), value.cloned());
@@ -122,8 +122,8 @@ impl Overlay {
         {
             let inner = sync::read(&self.0);
             for (i, key) in keys.iter().enumerate() {
-                match inner.spaces[space as usize].get(key) {
-                    Some(value) => found[i] = value.clone(),
+                match inner.spaces[space as usize].get(key.as_slice()) {
+                    Some(value) => found[i] = value.as_deref().map(<[u8]>::to_vec),
                     None => rest.push(i),
                 }
             }
@@ -138,7 +138,7 @@ impl Overlay {
     /// The newest value of one key.
     pub(crate) fn get(&self, kv: &dyn Kv, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
         if let Some(value) = sync::read(&self.0).spaces[space as usize].get(key) {
-            return Ok(value.clone());
+            return Ok(value.as_deref().map(<[u8]>::to_vec));
         }
         let mut found = None;
         kv.view()?.get(space, key, &mut |value| found = Some(value.to_vec()))?;
@@ -170,19 +170,22 @@ impl Overlay {
         // Held while the view is taken, so that nothing moves from one to the other unseen.
         let inner = sync::read(&self.0);
         let view = kv.view()?;
-        let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let end = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let newer: Entries = if range.is_empty() {
             Entries::new()
         } else {
             inner.spaces[space as usize]
-                .range::<Vec<u8>, _>((Bound::Included(&range.start), end))
+                .range::<[u8], _>((Bound::Included(range.start.as_slice()), end))
                 .take(limit.saturating_mul(2))
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect()
         };
         // Beyond the last overlay entry taken, older ones could be hidden by newer ones not taken.
-        let horizon =
-            if newer.len() == limit.saturating_mul(2) { newer.keys().next_back().cloned() } else { None };
+        let horizon = if newer.len() == limit.saturating_mul(2) {
+            newer.keys().next_back().map(|key| key.to_vec())
+        } else {
+            None
+        };
         drop(inner);
         let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut from_store = 0;
@@ -196,7 +199,7 @@ impl Overlay {
             }
             if from_store >= limit { Flow::Break(()) } else { Flow::Continue(()) }
         })?;
-        merged.extend(newer.into_iter().filter_map(|(key, value)| Some((key, value?))));
+        merged.extend(newer.into_iter().filter_map(|(key, value)| Some((key.into(), value?.into()))));
         Ok((merged.into_iter().take(limit).collect(), horizon))
     }
 }
@@ -210,12 +213,12 @@ impl Held<'_> {
     }
 
     /// The index operands that wait for keys in `range`.
-    pub(crate) fn postings(&self, range: &Range) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
-        let end = range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let bounds = (Bound::Included(&range.start), end);
+    pub(crate) fn postings(&self, range: &Range) -> impl Iterator<Item = (&Short, &Short)> {
+        let end = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = (Bound::Included(range.start.as_slice()), end);
         // An empty range would panic.
         (!range.is_empty())
-            .then(|| self.0.merges[Space::Postings as usize].range::<Vec<u8>, _>(bounds))
+            .then(|| self.0.merges[Space::Postings as usize].range::<[u8], _>(bounds))
             .into_iter()
             .flatten()
     }

@@ -1,19 +1,19 @@
 //! [`Batch`]: the unit of atomic change.
 
-use super::{Range, Space};
+use super::{Range, Short, Space};
 use crate::{Error, Result};
 
 /// One change to one space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
     /// Sets a key.
-    Put(Space, Vec<u8>, Vec<u8>),
+    Put(Space, Short, Short),
     /// Removes a key; nothing happens where it is absent.
-    Delete(Space, Vec<u8>),
+    Delete(Space, Short),
     /// Removes every key of a range.
     DeleteRange(Space, Range),
     /// Adds an operand for [`Space::fold`].
-    Merge(Space, Vec<u8>, Vec<u8>),
+    Merge(Space, Short, Short),
 }
 
 /// Changes that are applied together or not at all, in order.
@@ -32,12 +32,12 @@ pub struct Batch {
 
 impl Batch {
     /// Sets `key` to `value`.
-    pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+    pub fn put(&mut self, space: Space, key: impl Into<Short>, value: impl Into<Short>) {
         self.ops.push(Op::Put(space, key.into(), value.into()));
     }
 
     /// Removes `key`.
-    pub fn delete(&mut self, space: Space, key: impl Into<Vec<u8>>) {
+    pub fn delete(&mut self, space: Space, key: impl Into<Short>) {
         self.ops.push(Op::Delete(space, key.into()));
     }
 
@@ -47,7 +47,7 @@ impl Batch {
     }
 
     /// Adds a merge operand to `key`.
-    pub fn merge(&mut self, space: Space, key: impl Into<Vec<u8>>, operand: impl Into<Vec<u8>>) {
+    pub fn merge(&mut self, space: Space, key: impl Into<Short>, operand: impl Into<Short>) {
         self.ops.push(Op::Merge(space, key.into(), operand.into()));
     }
 
@@ -108,13 +108,16 @@ impl Batch {
             let space = Space::from_byte(*space)
                 .ok_or_else(|| Error::corrupt(format!("a stored batch names unknown space {space}")))?;
             bytes = rest;
-            let key = take_bytes(&mut bytes)?;
+            let key = take_slice(&mut bytes)?;
             batch.ops.push(match tag {
-                0 => Op::Put(space, key, take_bytes(&mut bytes)?),
-                1 => Op::Delete(space, key),
-                2 => Op::DeleteRange(space, Range { start: key, end: Some(take_bytes(&mut bytes)?) }),
-                3 => Op::DeleteRange(space, Range { start: key, end: None }),
-                4 => Op::Merge(space, key, take_bytes(&mut bytes)?),
+                0 => Op::Put(space, key.into(), take_slice(&mut bytes)?.into()),
+                1 => Op::Delete(space, key.into()),
+                2 => Op::DeleteRange(
+                    space,
+                    Range { start: key.to_vec(), end: Some(take_slice(&mut bytes)?.to_vec()) },
+                ),
+                3 => Op::DeleteRange(space, Range { start: key.to_vec(), end: None }),
+                4 => Op::Merge(space, key.into(), take_slice(&mut bytes)?.into()),
                 _ => return Err(Error::corrupt(format!("a stored batch holds unknown change {tag}"))),
             });
         }
@@ -126,10 +129,6 @@ impl Batch {
 pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     crate::varint::put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
-}
-
-fn take_bytes(bytes: &mut &[u8]) -> Result<Vec<u8>> {
-    take_slice(bytes).map(<[u8]>::to_vec)
 }
 
 /// The field that [`put_bytes`] wrote, taken off the front.

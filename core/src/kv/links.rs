@@ -54,13 +54,32 @@ pub fn decode(mut bytes: &[u8], out: &mut Vec<u32>) -> Result<()> {
 }
 
 /// Appends the delta "add `link`, or set its tree mark to this one's".
-pub fn put_add(operand: &mut Vec<u8>, link: u32) {
+pub fn put_add(operand: &mut impl Extend<u8>, link: u32) {
     varint::put(operand, u64::from(slot(link)) << 2 | u64::from(link & TREE != 0) << 1);
 }
 
 /// Appends the delta "drop the link to `slot`".
-pub fn put_drop(operand: &mut Vec<u8>, slot: Slot) {
+pub fn put_drop(operand: &mut impl Extend<u8>, slot: Slot) {
     varint::put(operand, u64::from(slot) << 2 | 1);
+}
+
+/// `CORRUPT` where a delta does not decode. Costs a fraction of folding it.
+pub fn check(mut operand: &[u8]) -> Result<()> {
+    while !operand.is_empty() {
+        take_delta(&mut operand)?;
+    }
+    Ok(())
+}
+
+/// The next change of a delta: the slot, and the link that is to lead there, if one is.
+fn take_delta(operand: &mut &[u8]) -> Result<(Slot, Option<u32>)> {
+    let delta = varint::take(operand)?;
+    if delta >= 1 << 33 {
+        return Err(Error::corrupt("a stored adjacency delta names an impossible slot"));
+    }
+    let target = (delta >> 2) as u32;
+    let link = target | if delta & 2 != 0 { TREE } else { 0 };
+    Ok((target, (delta & 1 == 0).then_some(link)))
 }
 
 /// Folds deltas into a pivot, see [`super::Space::fold`].
@@ -78,15 +97,9 @@ pub fn fold(base: Option<&[u8]>, operands: &[&[u8]]) -> Result<Option<Vec<u8>>> 
 /// Applies one operand to a decoded list.
 pub fn apply(links: &mut Vec<u32>, mut operand: &[u8]) -> Result<()> {
     while !operand.is_empty() {
-        let delta = varint::take(&mut operand)?;
-        if delta >= 1 << 33 {
-            return Err(Error::corrupt("a stored adjacency delta names an impossible slot"));
-        }
-        let target = (delta >> 2) as u32;
+        let (target, link) = take_delta(&mut operand)?;
         links.retain(|&link| slot(link) != target);
-        if delta & 1 == 0 {
-            links.push(target | if delta & 2 != 0 { TREE } else { 0 });
-        }
+        links.extend(link);
     }
     Ok(())
 }
@@ -134,6 +147,6 @@ mod tests {
         }
         assert!(decode(&[2, 4, 0], &mut out).is_err(), "a repeated slot");
         assert!(decode(&[2, 4, 1], &mut out).is_err(), "a slot twice with other marks");
-        assert!(apply(&mut out, &[0x80]).is_err());
+        assert!(apply(&mut out, &[0x80]).is_err() && check(&[0x80]).is_err());
     }
 }

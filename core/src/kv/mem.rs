@@ -75,12 +75,12 @@ type Undo = Vec<(Space, Vec<u8>, Option<Vec<u8>>)>;
 
 impl State {
     fn apply(&mut self, op: &Op, undo: &mut Undo) -> Result<()> {
-        let mut set = |state: &mut State, space: Space, key: &Vec<u8>, value: Option<Vec<u8>>| {
-            let old = state.set(space, key.clone(), value);
-            undo.push((space, key.clone(), old));
+        let mut set = |state: &mut State, space: Space, key: &[u8], value: Option<Vec<u8>>| {
+            let old = state.set(space, key.to_vec(), value);
+            undo.push((space, key.to_vec(), old));
         };
         match op {
-            Op::Put(space, key, value) => set(self, *space, key, Some(value.clone())),
+            Op::Put(space, key, value) => set(self, *space, key, Some(value.to_vec())),
             Op::Delete(space, key) => set(self, *space, key, None),
             Op::DeleteRange(space, range) if !range.is_empty() => {
                 let table = &self.tables[*space as usize];
@@ -89,7 +89,7 @@ impl State {
             }
             Op::DeleteRange(..) => {}
             Op::Merge(space, key, operand) => {
-                let base = self.tables[*space as usize].get(key).map(Vec::as_slice);
+                let base = self.tables[*space as usize].get(&**key).map(Vec::as_slice);
                 let value = space.fold(base, &[operand])?;
                 set(self, *space, key, value);
             }

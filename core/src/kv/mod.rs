@@ -7,10 +7,12 @@ pub(crate) mod batch;
 pub mod links;
 mod mem;
 pub mod postings;
+mod short;
 pub mod upper;
 
 pub use batch::{Batch, Op};
 pub use mem::MemKv;
+pub use short::Short;
 
 use crate::Result;
 use std::ops::ControlFlow;
@@ -83,6 +85,14 @@ impl Space {
             Space::Upper => upper::fold(base, operands),
             Space::Postings => postings::fold(base, operands),
             _ => Err(no_merges(self)),
+        }
+    }
+
+    /// What [`Space::fold`] would say of an operand that does not decode.
+    pub fn check(self, operand: &[u8]) -> Result<()> {
+        match self {
+            Space::Links => links::check(operand),
+            _ => self.fold(None, &[operand]).map(drop),
         }
     }
 

@@ -24,10 +24,10 @@ impl Overlay {
         for op in batch.ops() {
             match op {
                 Op::Put(space, key, value) => {
-                    changes[*space as usize].insert(key.clone(), Some(value.clone()));
+                    changes[*space as usize].insert(key.to_vec(), Some(value.to_vec()));
                 }
                 Op::Delete(space, key) => {
-                    changes[*space as usize].insert(key.clone(), None);
+                    changes[*space as usize].insert(key.to_vec(), None);
                 }
                 Op::DeleteRange(space, range) if !range.is_empty() => {
                     let table = &mut changes[*space as usize];
@@ -40,7 +40,7 @@ impl Overlay {
                 Op::DeleteRange(..) => {}
                 Op::Merge(space, key, operand) => {
                     let table = &mut changes[*space as usize];
-                    let known = match table.get(key) {
+                    let known = match table.get(&**key) {
                         Some(value) => value.clone(),
                         None => {
                             let mut value = None;
@@ -48,7 +48,7 @@ impl Overlay {
                             value
                         }
                     };
-                    table.insert(key.clone(), space.fold(known.as_deref(), &[operand])?);
+                    table.insert(key.to_vec(), space.fold(known.as_deref(), &[operand])?);
                 }
             }
         }
