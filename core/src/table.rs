@@ -8,10 +8,12 @@ use std::sync::OnceLock;
 pub(crate) type SlotMap<T> = HashMap<Slot, T, foldhash::fast::FixedState>;
 
 const FIRST_BITS: u32 = 10;
-const CHUNKS: usize = 32;
+/// A doubling comes in so many steps, as a power of two: what is allocated ahead is all written, so it is all resident.
+const STEP_BITS: u32 = 2;
+const CHUNKS: usize = ((33 - FIRST_BITS) << STEP_BITS) as usize;
 
 /// Rows of `width` values, all defaults at first, that many threads read while one grows it. Rows never move:
-/// chunk `k` holds `1024 << k` rows and is allocated on its first `ensure`.
+/// four chunks hold 256 of them each, the next four 512, and so on; one is allocated on its first `ensure`.
 pub(crate) struct Table<T> {
     width: usize,
     chunks: [OnceLock<Box<[T]>>; CHUNKS],
@@ -25,7 +27,13 @@ impl<T: Default> Table<T> {
     fn place(row: u32) -> (usize, usize) {
         let shifted = u64::from(row) + (1 << FIRST_BITS);
         let bits = 63 - shifted.leading_zeros();
-        ((bits - FIRST_BITS) as usize, (shifted - (1 << bits)) as usize)
+        let step = shifted >> (bits - STEP_BITS) & ((1 << STEP_BITS) - 1);
+        let chunk = u64::from(bits - FIRST_BITS) << STEP_BITS | step;
+        (chunk as usize, (shifted & ((1 << (bits - STEP_BITS)) - 1)) as usize)
+    }
+
+    fn rows_of(chunk: usize) -> usize {
+        1 << (FIRST_BITS - STEP_BITS) as usize + (chunk >> STEP_BITS)
     }
 
     /// The row, or `None` where nothing near it was ever written.
@@ -43,7 +51,7 @@ impl<T: Default> Table<T> {
     pub(crate) fn ensure(&self, row: u32) -> &[T] {
         let (chunk, at) = Self::place(row);
         let values = self.chunks[chunk]
-            .get_or_init(|| (0..(self.width << chunk) << FIRST_BITS).map(|_| T::default()).collect());
+            .get_or_init(|| (0..self.width * Self::rows_of(chunk)).map(|_| T::default()).collect());
         &values[at * self.width..(at + 1) * self.width]
     }
 
@@ -56,7 +64,7 @@ impl<T: Default> Table<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{CHUNKS, Table};
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     #[test]
@@ -70,5 +78,15 @@ mod tests {
             assert_eq!(table.row(row).unwrap()[2].load(Relaxed), row + 1);
         }
         assert!(table.row(u32::MAX).is_none());
+        // Chunks lie end to end.
+        let mut next = (0, 0);
+        for row in 0..70_000 {
+            assert_eq!(Table::<u8>::place(row), next);
+            next.1 += 1;
+            if next.1 == Table::<u8>::rows_of(next.0) {
+                next = (next.0 + 1, 0);
+            }
+        }
+        assert!(Table::<u8>::place(u32::MAX).0 < CHUNKS);
     }
 }

@@ -15,6 +15,10 @@ const USED: u8 = 1;
 const DIRTY: u8 = 2;
 /// In place of a frame: the list is gone, nothing may be read for it from the store.
 const REMOVED: u32 = u32::MAX;
+/// Marks frames whose links are not packed.
+const WIDE: u32 = 1 << 31;
+/// Slots at which a database that is opened does without packed links: those of some eight million rows fit.
+const MANY: u32 = 7 << 20;
 /// Slots whose lists are read together where there is room: some four kilobytes of them.
 const AROUND: u32 = 64;
 /// Lists set under one lock, and how many of them are on their way from memory.
@@ -52,30 +56,61 @@ pub(crate) struct AdjacencyCache {
     cap: usize,
     /// Whether dirty lists remember what changed, for a store that takes it.
     keep_deltas: bool,
-    max_frames: u32,
     /// Slot to frame + 1; 0 for none, [`REMOVED`] where the list was taken away.
     index: Table<AtomicU32>,
-    frames: Table<Word>,
-    marks: Table<AtomicU8>,
+    /// Frames of packed links, of three bytes each.
+    packed: Frames,
+    /// Frames of whole ones: all where there are many slots when the database is opened, else those of lists that lead
+    /// past what can be packed.
+    wide: Frames,
+    /// Whether lists are packed that can be.
+    packs: bool,
     state: Mutex<State>,
     /// Checkpoints done: a list read from an older view is not installed.
     epoch: AtomicU64,
 }
 
+/// Where lists of one kind lie.
+struct Frames {
+    /// What [`WIDE`] says of them.
+    kind: u32,
+    /// Most of them; dirty lists may exceed it.
+    most: u32,
+    records: Table<Word>,
+    marks: Table<AtomicU8>,
+}
+
+impl Frames {
+    fn new(kind: u32, words: usize, most: u32) -> Frames {
+        Frames { kind, most, records: Table::new(HEAD + words), marks: Table::new(1) }
+    }
+
+    fn memory(&self) -> u64 {
+        self.records.memory() + self.marks.memory()
+    }
+}
+
+/// Which frames of one kind are in use.
 #[derive(Default)]
-struct State {
+struct Pool {
     /// Frames ever handed out.
     made: u32,
     hand: u32,
     /// Frames that belong to nobody.
     spare: Vec<u32>,
+    /// Per frame, where in `dirty` its list is, plus one.
+    places: Vec<u32>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those of packed and of whole links.
+    pools: [Pool; 2],
     /// Lists taken away that the store still has.
     removed: BTreeSet<Slot>,
     /// Changed lists. Not by a hash of their slots: every list of an insert is looked up here, and what lies by frame can be
     /// asked for ahead.
     dirty: Vec<Dirty>,
-    /// Per frame, where in `dirty` its list is, plus one.
-    places: Vec<u32>,
     /// How many of `dirty` were taken away since.
     gone: usize,
 }
@@ -99,13 +134,28 @@ pub(crate) struct Changed {
 }
 
 impl State {
+    fn pool(&mut self, frame: u32) -> &mut Pool {
+        &mut self.pools[usize::from(frame & WIDE != 0)]
+    }
+
+    /// Where in `dirty` the list in `frame` is, plus one.
+    fn place(&mut self, frame: u32) -> &mut u32 {
+        let (places, at) = (&mut self.pool(frame).places, (frame & !WIDE) as usize);
+        if places.len() <= at {
+            places.resize(at + 1, 0);
+        }
+        &mut places[at]
+    }
+
+    /// Where [`State::place`] lies, and what it says, where it was ever written.
+    fn known_place(&self, frame: u32) -> Option<&u32> {
+        self.pools[usize::from(frame & WIDE != 0)].places.get((frame & !WIDE) as usize)
+    }
+
     /// Notes that the list in `frame` changed.
     fn changed(&mut self, frame: u32, slot: Slot, delta: Option<Delta>) {
-        let at = frame as usize;
-        if self.places.len() <= at {
-            self.places.resize(at + 1, 0);
-        }
-        let held = self.places[at].checked_sub(1).and_then(|place| self.dirty.get_mut(place as usize));
+        let place = *self.place(frame);
+        let held = place.checked_sub(1).and_then(|place| self.dirty.get_mut(place as usize));
         match held {
             Some(held) => match (&mut held.delta, delta) {
                 (Some(held), Some(delta)) => held.then(delta),
@@ -113,17 +163,26 @@ impl State {
             },
             None => {
                 self.dirty.push(Dirty { frame, slot, delta });
-                self.places[at] = self.dirty.len() as u32;
+                *self.place(frame) = self.dirty.len() as u32;
             }
         }
     }
 
     /// Forgets that the list in `frame` changed.
     fn unchanged(&mut self, frame: u32) {
-        let place = self.places.get_mut(frame as usize).map_or(0, std::mem::take);
+        let place = std::mem::take(self.place(frame));
         if let Some(held) = place.checked_sub(1).and_then(|place| self.dirty.get_mut(place as usize)) {
             held.frame = REMOVED;
             self.gone += 1;
+        }
+    }
+
+    /// Notes that what lay in one frame lies in another.
+    fn moved(&mut self, from: u32, to: u32) {
+        let place = std::mem::take(self.place(from));
+        if let Some(held) = place.checked_sub(1).and_then(|place| self.dirty.get_mut(place as usize)) {
+            held.frame = to;
+            *self.place(to) = place;
         }
     }
 
@@ -134,24 +193,61 @@ impl State {
 }
 
 impl AdjacencyCache {
-    /// A cache of lists of up to `cap` links in about `budget` bytes.
-    pub(crate) fn new(cap: usize, budget: u64, keep_deltas: bool) -> Self {
-        let frame_bytes = Self::list_bytes(cap as u32);
+    /// A cache of lists of up to `cap` links in about `budget` bytes, for a database of `slots` so far.
+    pub(crate) fn new(cap: usize, budget: u64, keep_deltas: bool, slots: Slot) -> Self {
+        let most = u32::try_from(budget / Self::list_bytes(cap as u32, slots)).unwrap_or(WIDE - 2);
+        let most = most.clamp(512, WIDE - 2);
+        let packs = slots < MANY;
         AdjacencyCache {
             cap,
             keep_deltas,
-            max_frames: u32::try_from(budget / frame_bytes).unwrap_or(u32::MAX).max(512),
             index: Table::new(1),
-            frames: Table::new(HEAD + cap),
-            marks: Table::new(1),
+            packed: Frames::new(0, seqlock::packed_words(cap), most),
+            // Where slots become many in the course of one opening, some room beside what packed lists keep.
+            wide: Frames::new(WIDE, cap, if packs { (most / 4).max(512) } else { most }),
+            packs,
             state: Mutex::default(),
             epoch: AtomicU64::new(0),
         }
     }
 
-    /// What a list of up to `cap` links takes.
-    pub(crate) fn list_bytes(cap: u32) -> u64 {
-        4 * (HEAD as u64 + u64::from(cap)) + 1 + 4 + 4
+    /// What a list of up to `cap` links takes in a database that was opened with so many slots.
+    pub(crate) fn list_bytes(cap: u32, slots: Slot) -> u64 {
+        let words = if slots < MANY { seqlock::packed_words(cap as usize) } else { cap as usize };
+        4 * (HEAD + words) as u64 + 1 + 4 + 4
+    }
+
+    fn frames(&self, frame: u32) -> &Frames {
+        if frame & WIDE == 0 { &self.packed } else { &self.wide }
+    }
+
+    fn record(&self, frame: u32) -> Option<&[Word]> {
+        self.frames(frame).records.row(frame & !WIDE)
+    }
+
+    fn mark(&self, frame: u32) -> &AtomicU8 {
+        &self.frames(frame).marks.ensure(frame & !WIDE)[0]
+    }
+
+    /// Writes what `frame` holds.
+    fn write(&self, frame: u32, owner: u32, list: &[u32]) {
+        let record = self.frames(frame).records.ensure(frame & !WIDE);
+        if frame & WIDE == 0 {
+            seqlock::write_packed(record, owner, list);
+        } else {
+            seqlock::write(record, owner, list);
+        }
+    }
+
+    /// The frames that `list` goes to.
+    fn kind_of(&self, list: &[u32]) -> &Frames {
+        let packs = self.packs && list.iter().all(|&link| seqlock::is_packable(link));
+        if packs { &self.packed } else { &self.wide }
+    }
+
+    /// The frames that most lists go to.
+    fn usual(&self) -> &Frames {
+        if self.packs { &self.packed } else { &self.wide }
     }
 
     /// Whether lists are to be stored as what changed in them, where that is known.
@@ -169,9 +265,13 @@ impl AdjacencyCache {
             }
             frame => frame - 1,
         };
-        let Some(record) = self.frames.row(frame) else { return false };
+        let Some(record) = self.record(frame) else { return false };
         // A frame that was given away in between has another owner: a miss.
-        let found = seqlock::read(record, slot + 1, out);
+        let found = if frame & WIDE == 0 {
+            seqlock::read_packed(record, slot + 1, out)
+        } else {
+            seqlock::read(record, slot + 1, out)
+        };
         if found {
             self.mark_used(frame);
         }
@@ -180,13 +280,13 @@ impl AdjacencyCache {
 
     /// Asks for what [`AdjacencyCache::read`] will read of `slot`, where it is here.
     pub(crate) fn soon(&self, slot: Slot) {
-        if let Some(record) = self.frame_of(slot).and_then(|frame| self.frames.row(frame)) {
+        if let Some(record) = self.frame_of(slot).and_then(|frame| self.record(frame)) {
             crate::simd::prefetch(record);
         }
     }
 
     fn mark_used(&self, frame: u32) {
-        let mark = &self.marks.ensure(frame)[0];
+        let mark = self.mark(frame);
         // Most are marked already: reading first keeps the cache line shared.
         if mark.load(Ordering::Relaxed) & USED == 0 {
             mark.fetch_or(USED, Ordering::Relaxed);
@@ -259,8 +359,9 @@ impl AdjacencyCache {
 
     /// Whether so many lists can be had without taking the place of others.
     pub(crate) fn has_room(&self, lists: u32) -> bool {
-        let state = sync::lock(&self.state);
-        self.max_frames.saturating_sub(state.made) + state.spare.len() as u32 >= lists
+        let (usual, mut state) = (self.usual(), sync::lock(&self.state));
+        let pool = state.pool(usual.kind);
+        usual.most.saturating_sub(pool.made) + pool.spare.len() as u32 >= lists
     }
 
     /// Takes in the lists of `slots`, what is wrong with them being for [`AdjacencyCache::fetch`] to tell. Answers how many
@@ -301,12 +402,12 @@ impl AdjacencyCache {
                 if let Some(&(slot, ..)) = lists.get(i + 2 * AHEAD)
                     && let Some(frame) = self.frame_of(slot)
                 {
-                    prefetch(state.places.get(frame as usize..).unwrap_or_default().first());
-                    prefetch(self.marks.get(frame));
+                    prefetch(state.known_place(frame));
+                    prefetch(self.frames(frame).marks.get(frame & !WIDE));
                 }
                 if let Some(&(slot, ..)) = lists.get(i + AHEAD)
                     && let Some(frame) = self.frame_of(slot)
-                    && let Some(place) = state.places.get(frame as usize).and_then(|at| at.checked_sub(1))
+                    && let Some(place) = state.known_place(frame).and_then(|place| place.checked_sub(1))
                 {
                     prefetch(state.dirty.get(place as usize));
                 }
@@ -320,14 +421,21 @@ impl AdjacencyCache {
         if !state.removed.is_empty() {
             state.removed.remove(&slot);
         }
-        let frame = match self.frame_of(slot) {
+        let before = self.frame_of(slot);
+        let frame = match before.filter(|&frame| frame & WIDE != 0 || self.kind_of(list).kind == 0) {
             Some(frame) => {
-                self.marks.ensure(frame)[0].fetch_or(DIRTY | USED, Ordering::Relaxed);
-                seqlock::write(self.frames.ensure(frame), slot + 1, list);
+                self.mark(frame).fetch_or(DIRTY | USED, Ordering::Relaxed);
+                self.write(frame, slot + 1, list);
                 Some(frame)
             }
             None => self.place(state, slot, list, DIRTY | USED),
         };
+        if let (Some(before), Some(frame)) = (before, frame)
+            && before != frame
+        {
+            state.moved(before, frame);
+            self.release(state, before);
+        }
         if let Some(frame) = frame {
             state.changed(frame, slot, delta.filter(|_| self.keep_deltas));
         }
@@ -339,12 +447,17 @@ impl AdjacencyCache {
         let frame = self.frame_of(slot);
         self.index.ensure(slot)[0].store(REMOVED, Ordering::Release);
         if let Some(frame) = frame {
-            seqlock::write(self.frames.ensure(frame), 0, &[]);
-            self.marks.ensure(frame)[0].store(0, Ordering::Relaxed);
-            state.spare.push(frame);
             state.unchanged(frame);
+            self.release(&mut state, frame);
         }
         state.removed.insert(slot);
+    }
+
+    /// Takes a frame back from its list.
+    fn release(&self, state: &mut State, frame: u32) {
+        self.write(frame, 0, &[]);
+        self.mark(frame).store(0, Ordering::Relaxed);
+        state.pool(frame).spare.push(frame);
     }
 
     /// Forgets every list below `slots` that was not taken away: the store has others now.
@@ -356,40 +469,42 @@ impl AdjacencyCache {
                 cell.store(0, Ordering::Release);
             }
         }
-        for frame in 0..state.made {
-            seqlock::write(self.frames.ensure(frame), 0, &[]);
-            self.marks.ensure(frame)[0].store(0, Ordering::Relaxed);
+        let made = state.pools.each_ref().map(|pool| pool.made);
+        *state = State::default();
+        for (kind, made) in [0, WIDE].into_iter().zip(made) {
+            state.pool(kind).made = made;
+            (0..made).rev().for_each(|frame| self.release(&mut state, frame | kind));
         }
-        *state = State { made: state.made, spare: (0..state.made).rev().collect(), ..State::default() };
     }
 
     /// Puts a list into a frame, where one is to be had: always where it is dirty.
     fn place(&self, state: &mut State, slot: Slot, list: &[u32], mark: u8) -> Option<u32> {
-        let frame = self.free_frame(state, mark & DIRTY != 0)?;
-        self.marks.ensure(frame)[0].store(mark, Ordering::Relaxed);
-        seqlock::write(self.frames.ensure(frame), slot + 1, list);
+        let frame = self.free_frame(state, self.kind_of(list), mark & DIRTY != 0)?;
+        self.mark(frame).store(mark, Ordering::Relaxed);
+        self.write(frame, slot + 1, list);
         self.index.ensure(slot)[0].store(frame + 1, Ordering::Release);
         Some(frame)
     }
 
     /// A new frame, or one taken from a clean list that nobody read lately. Dirty lists may exceed the budget, as
     /// the writer checkpoints soon after; clean ones may not.
-    fn free_frame(&self, state: &mut State, must: bool) -> Option<u32> {
-        if let Some(frame) = state.spare.pop() {
+    fn free_frame(&self, state: &mut State, of: &Frames, must: bool) -> Option<u32> {
+        let pool = state.pool(of.kind);
+        if let Some(frame) = pool.spare.pop() {
             return Some(frame);
         }
-        if state.made >= self.max_frames {
-            for _ in 0..CLOCK_STEPS.min(2 * state.made) {
-                state.hand = (state.hand + 1) % state.made;
-                let mark = &self.marks.ensure(state.hand)[0];
+        if pool.made >= of.most {
+            for _ in 0..CLOCK_STEPS.min(2 * pool.made) {
+                pool.hand = (pool.hand + 1) % pool.made;
+                let mark = &of.marks.ensure(pool.hand)[0];
                 match mark.load(Ordering::Relaxed) {
                     dirty if dirty & DIRTY != 0 => {}
                     0 => {
-                        let owner = seqlock::owner(self.frames.ensure(state.hand));
+                        let owner = seqlock::owner(of.records.ensure(pool.hand));
                         if let Some(cell) = owner.checked_sub(1).and_then(|slot| self.index.get(slot)) {
                             cell.store(0, Ordering::Release);
                         }
-                        return Some(state.hand);
+                        return Some(pool.hand | of.kind);
                     }
                     _ => mark.store(0, Ordering::Relaxed),
                 }
@@ -398,14 +513,14 @@ impl AdjacencyCache {
                 return None;
             }
         }
-        state.made += 1;
-        Some(state.made - 1)
+        pool.made += 1;
+        Some((pool.made - 1) | of.kind)
     }
 
     /// Dirty lists, and how many there may be before a checkpoint is due.
     pub(crate) fn dirty(&self) -> (usize, usize) {
         let state = sync::lock(&self.state);
-        (state.dirty.len() - state.gone, self.max_frames as usize / 2)
+        (state.dirty.len() - state.gone, self.usual().most as usize / 2)
     }
 
     /// All dirty lists, ascending by slot. Takes out what is known of their changes: asked again before they are clean,
@@ -415,11 +530,11 @@ impl AdjacencyCache {
         let mut lists = Vec::with_capacity(state.dirty.len() - state.gone);
         for at in 0..state.dirty.len() {
             if let Some(soon) = state.dirty.get(at + AHEAD) {
-                prefetch(self.frames.get(soon.frame));
+                prefetch(self.record(soon.frame).and_then(<[_]>::first));
             }
             let Dirty { frame, slot, delta } = &mut state.dirty[at];
             if *frame != REMOVED {
-                let len = self.frames.row(*frame).map_or(0, seqlock::len);
+                let len = self.record(*frame).map_or(0, seqlock::len);
                 lists.push(Changed { slot: *slot, len, delta: delta.take() });
             }
         }
@@ -439,17 +554,18 @@ impl AdjacencyCache {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         state.removed.clear();
         for dirty in state.dirty() {
-            self.marks.ensure(dirty.frame)[0].fetch_and(!DIRTY, Ordering::Relaxed);
+            self.mark(dirty.frame).fetch_and(!DIRTY, Ordering::Relaxed);
         }
         state.dirty = Vec::new();
-        state.places.fill(0);
+        state.pools.iter_mut().for_each(|pool| pool.places.fill(0));
         state.gone = 0;
     }
 
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
-        let places = sync::lock(&self.state).places.capacity() * size_of::<u32>();
-        self.index.memory() + self.frames.memory() + self.marks.memory() + places as u64
+        let places: usize = sync::lock(&self.state).pools.iter().map(|pool| pool.places.capacity()).sum();
+        let places = (places * size_of::<u32>()) as u64;
+        self.index.memory() + self.packed.memory() + self.wide.memory() + places
     }
 }
 
@@ -467,7 +583,7 @@ mod tests {
 
     #[test]
     fn dirty_lists_stay_and_clean_ones_make_room() {
-        let cache = AdjacencyCache::new(4, 0, true);
+        let cache = AdjacencyCache::new(4, 0, true, 0);
         for slot in 0..2000 {
             cache.set(slot, &[slot, slot + 1], None);
         }
@@ -484,8 +600,54 @@ mod tests {
     }
 
     #[test]
+    fn lists_that_cannot_be_packed_go_to_frames_of_their_own() {
+        let far = 1 << 24 | links::TREE;
+        let delta = |link| {
+            let mut delta = Delta::default();
+            delta.add(link);
+            Some(delta)
+        };
+        for slots in [0, MANY] {
+            let cache = AdjacencyCache::new(4, 0, true, slots);
+            let mut out = Vec::new();
+            (0..300).for_each(|slot| cache.set(slot, &[slot | links::TREE, 7], None));
+            cache.clean();
+            // One changes before it moves, one as it does, one back again, one is new.
+            cache.set(5, &[1, 2, 3], delta(3));
+            cache.set(5, &[1, 2, 3, far], delta(far));
+            cache.set(6, &[far], delta(far));
+            cache.set(6, &[8], delta(8));
+            cache.set(1 << 25, &[5, far], None);
+            let want = [
+                (5, vec![1, 2, 3, far]),
+                (6, vec![8]),
+                (1 << 25, vec![5, far]),
+                (7, vec![7 | links::TREE, 7]),
+            ];
+            for (slot, list) in &want {
+                assert!(cache.read(*slot, &mut out) && out == *list, "{slot}: {out:?}");
+            }
+            let edges = |at: usize, lists: &[Changed]| lists[at].delta.as_ref().map(|delta| delta.edges);
+            let lists = cache.dirty_lists();
+            let dirty: Vec<Slot> = lists.iter().map(|changed| changed.slot).collect();
+            assert_eq!((dirty, cache.dirty().0), (vec![5, 6, 1 << 25], 3));
+            assert_eq!((edges(0, &lists), edges(1, &lists), edges(2, &lists)), (Some(2), Some(2), None));
+            cache.clean();
+            // Frames given back are used again, by lists of their own kind.
+            cache.remove(5);
+            cache.set(400, &[1 << 23], None);
+            cache.set(401, &[(1 << 23) - 1], None);
+            assert!(cache.read(400, &mut out) && out == [1 << 23]);
+            assert!(cache.read(401, &mut out) && out == [(1 << 23) - 1]);
+            assert!((8..300).all(|slot| cache.read(slot, &mut out) && out == [slot | links::TREE, 7]));
+            cache.forget(1 << 26);
+            assert!((0..500).all(|slot| slot == 5 || !cache.contains(slot)) && cache.dirty().0 == 0);
+        }
+    }
+
+    #[test]
     fn changes_add_up_until_a_list_is_new() {
-        let cache = AdjacencyCache::new(4, 0, true);
+        let cache = AdjacencyCache::new(4, 0, true, 0);
         let added = |link| {
             let mut delta = Delta::default();
             delta.add(link);
@@ -506,7 +668,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.put(Space::Links, slot_key(3), links::encode(&[1]));
         kv.apply(&batch).unwrap();
-        let cache = AdjacencyCache::new(4, 0, false);
+        let cache = AdjacencyCache::new(4, 0, false, 0);
         let mut out = Vec::new();
         for filled in [false, true] {
             if filled {
@@ -542,7 +704,7 @@ mod tests {
         }
         batch.put(Space::Links, slot_key(70), [0xff; 3]);
         kv.apply(&batch).unwrap();
-        let cache = AdjacencyCache::new(4, 0, false);
+        let cache = AdjacencyCache::new(4, 0, false, 0);
         cache.set(65, &[1, 2], None);
         cache.remove(66);
         let view = kv.view().unwrap();
@@ -569,7 +731,7 @@ mod tests {
         let mut batch = Batch::default();
         batch.put(Space::Links, slot_key(3), links::encode(&[1]));
         kv.apply(&batch).unwrap();
-        let cache = AdjacencyCache::new(4, 1 << 20, false);
+        let cache = AdjacencyCache::new(4, 1 << 20, false, 0);
         let epoch = cache.epoch();
         let view = kv.view().unwrap();
         cache.set(3, &[1, 2], None);

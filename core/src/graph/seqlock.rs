@@ -18,9 +18,36 @@ pub(crate) const HEAD: usize = 3;
 const VERSION: usize = 0;
 const OWNER: usize = 1;
 const LEN: usize = 2;
+/// Bits of a packed value besides its highest, and a value that has them all.
+const PACKED_BITS: u32 = 23;
+const LOW: u32 = (1 << PACKED_BITS) - 1;
 
 /// Copies the list of `owner` into `out`; `false` where the record belongs to another.
 pub(crate) fn read(record: &[Word], owner: u32, out: &mut Vec<u32>) -> bool {
+    read_with(record, owner, &mut |words, len| {
+        let len = len.min(words.len());
+        out.clear();
+        out.extend(words[..len].iter().map(|word| word.load(Ordering::Relaxed)));
+    })
+}
+
+/// [`read`] of what [`write_packed`] wrote.
+pub(crate) fn read_packed(record: &[Word], owner: u32, out: &mut Vec<u32>) -> bool {
+    read_with(record, owner, &mut |words, len| {
+        let len = len.min(words.len() / 3 * 4);
+        out.resize(len.next_multiple_of(4), 0);
+        for (four, three) in out.chunks_exact_mut(4).zip(words.chunks_exact(3)) {
+            let [a, b, c] = [0, 1, 2].map(|i| three[i].load(Ordering::Relaxed));
+            let packed = [a, a >> 24 | b << 8, b >> 16 | c << 16, c >> 8];
+            for (value, packed) in four.iter_mut().zip(packed) {
+                *value = packed & LOW | (packed & (LOW + 1)) << (31 - PACKED_BITS);
+            }
+        }
+        out.truncate(len);
+    })
+}
+
+fn read_with(record: &[Word], owner: u32, copy: &mut impl FnMut(&[Word], usize)) -> bool {
     loop {
         let before = record[VERSION].load(Ordering::Acquire);
         if before & 1 == 1 {
@@ -28,9 +55,7 @@ pub(crate) fn read(record: &[Word], owner: u32, out: &mut Vec<u32>) -> bool {
             continue;
         }
         let theirs = record[OWNER].load(Ordering::Relaxed);
-        let len = (record[LEN].load(Ordering::Relaxed) as usize).min(record.len() - HEAD);
-        out.clear();
-        out.extend(record[HEAD..HEAD + len].iter().map(|word| word.load(Ordering::Relaxed)));
+        copy(&record[HEAD..], record[LEN].load(Ordering::Relaxed) as usize);
         fence(Ordering::Acquire);
         if record[VERSION].load(Ordering::Relaxed) == before {
             return theirs == owner;
@@ -51,12 +76,37 @@ pub(crate) fn len(record: &[Word]) -> u32 {
 /// Replaces the record's owner and list. `list` is cut to the record's room.
 pub(crate) fn write(record: &[Word], owner: u32, list: &[u32]) {
     let list = &list[..list.len().min(record.len() - HEAD)];
+    write_with(record, owner, list.len(), list.iter().copied());
+}
+
+/// [`write`] in three quarters of the words, for values that [`is_packable`] says this of.
+pub(crate) fn write_packed(record: &[Word], owner: u32, list: &[u32]) {
+    let list = &list[..list.len().min((record.len() - HEAD) / 3 * 4)];
+    let words = list.chunks(4).flat_map(|four| {
+        let packed = |i: usize| four.get(i).map_or(0, |value| value & LOW | value >> 31 << PACKED_BITS);
+        let [a, b, c, d] = [0, 1, 2, 3].map(packed);
+        [a | b << 24, b >> 8 | c << 16, c >> 16 | d << 8]
+    });
+    write_with(record, owner, list.len(), words);
+}
+
+/// Words that a record for [`write_packed`] has for a list of so many values.
+pub(crate) const fn packed_words(len: usize) -> usize {
+    len.div_ceil(4) * 3
+}
+
+/// Whether a value keeps its highest bit and all others that are set in three bytes.
+pub(crate) const fn is_packable(value: u32) -> bool {
+    value & !(1 << 31) <= LOW
+}
+
+fn write_with(record: &[Word], owner: u32, len: usize, words: impl Iterator<Item = u32>) {
     let version = record[VERSION].load(Ordering::Relaxed);
     record[VERSION].store(version.wrapping_add(1), Ordering::Relaxed);
     fence(Ordering::Release);
     record[OWNER].store(owner, Ordering::Relaxed);
-    record[LEN].store(list.len() as u32, Ordering::Relaxed);
-    for (word, &value) in record[HEAD..].iter().zip(list) {
+    record[LEN].store(len as u32, Ordering::Relaxed);
+    for (word, value) in record[HEAD..].iter().zip(words) {
         word.store(value, Ordering::Relaxed);
     }
     record[VERSION].store(version.wrapping_add(2), Ordering::Release);
@@ -65,6 +115,22 @@ pub(crate) fn write(record: &[Word], owner: u32, list: &[u32]) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packed_values_come_back() {
+        let mut out = vec![7; 50];
+        for len in 0..=20 {
+            let record: Vec<Word> = (0..HEAD + packed_words(17)).map(|_| Word::new(u32::MAX - 1)).collect();
+            let list: Vec<u32> = (0..len)
+                .map(|i| [0, LOW, 1 << 31, LOW | 1 << 31, 0x12_3456 | i << 31][i as usize % 5])
+                .collect();
+            assert!(list.iter().all(|&value| is_packable(value)));
+            write_packed(&record, 3, &list);
+            assert!(read_packed(&record, 3, &mut out) && !read_packed(&record, 4, &mut Vec::new()));
+            assert_eq!(out, list, "{len}");
+        }
+        assert!(!is_packable(LOW + 1) && !is_packable(1 << 30));
+    }
 
     #[test]
     fn copies_are_never_torn() {

@@ -61,6 +61,7 @@ impl Index {
                 config.m_max0 as usize,
                 budget.adjacency,
                 policy != LinkPolicy::Eager,
+                meta.next,
             ),
             mix: Mix::default(),
             upper: Upper::new(config.m_max as usize),
@@ -170,7 +171,7 @@ impl Budget {
         let coded = options.quantization != Quantization::None && config.dim >= LEAST_DIM;
         let measured = coded && options.quantization == Quantization::Sq8;
         // A row takes a list and a code.
-        let list = AdjacencyCache::list_bytes(config.m_max0);
+        let list = AdjacencyCache::list_bytes(config.m_max0, rows.min(u64::from(Slot::MAX)) as Slot);
         let code = Codes::row_bytes(options.quantization, config.dim);
         // Bits for all rows, and some more to come, save more reads than anything else in their place.
         let bits = if coded && !measured { (rows * code / 8 * 9).clamp(all / 8, all / 2) } else { 0 };
@@ -181,11 +182,12 @@ impl Budget {
             VectorStorage::Flat => share / 5,
         };
         let rest = (all / 8 * 7).saturating_sub(vectors + bits);
-        // In proportion, so that both run out together; but a mapped vector is soon read, a list is not.
-        let most = if paged { rest } else { rest.saturating_sub(rows * list) };
-        let bytes = if measured { (rest / (list + code) * code).min(most) } else { 0 };
         // Where rows have codes, a vector is seldom read.
         let more = if measured && paged { vectors / 2 } else { 0 };
+        // In proportion, so that both run out together; but a mapped vector is soon read, a list is not.
+        let most = if paged { rest } else { rest.saturating_sub(rows * list) };
+        let coded_rows = (rest + more) / (list + code);
+        let bytes = if measured { (coded_rows * code).saturating_sub(more).min(most) } else { 0 };
         let sketches = match config.vector_storage {
             VectorStorage::Paged => share.min(pages) / 5,
             VectorStorage::Flat => share / 5,
