@@ -736,11 +736,11 @@ mod tests {
                                 let slots = missing.slots.start as usize..end;
                                 slots.for_each(|slot| take(slot as Slot, &vectors[slot]));
                             });
-                            for slot in missing.slots.start as usize..SLOTS.min(missing.slots.end as usize) {
-                                model[slot] = Some(match vectors.get(slot) {
-                                    Some(vector) => codes.encode(vector).unwrap().row(0).to_vec(),
-                                    None => unwritten(codes.stride),
-                                });
+                            let slots = missing.slots.clone().filter(|&slot| (slot as usize) < SLOTS);
+                            for slot in slots.map(|slot| slot as usize) {
+                                let vector = vectors.get(slot);
+                                let code = vector.map(|vector| codes.encode(vector).unwrap().row(0).to_vec());
+                                model[slot] = Some(code.unwrap_or_else(|| unwritten(codes.stride)));
                             }
                             made
                         });
