@@ -2,7 +2,8 @@
 //! which tells them what they need not measure.
 //!
 //! Rows lie in segments under one root. A search holds the root that it began with, so that measuring a row takes no lock
-//! and no count; whoever changes rows swaps in another root, with copies of the segments changed. Codes follow from
+//! and no count; whoever changes rows swaps in another root. That is the one swapped out before, brought up to date by the
+//! rows that changed since, or where a search still holds it, a copy of it and of the segments changed. Codes follow from
 //! vectors alone and are not stored: all are made before the first search, or where that would take long, a segment when
 //! walks have come by often enough. Rows without a code are measured by their vectors, as are rows too close for codes to
 //! tell them apart.
@@ -24,6 +25,9 @@ use std::sync::{Arc, Mutex};
 /// Most rows of a segment, as a power of two, and bytes at which fewer will do: it is copied to change one.
 const SEGMENT_BITS: u32 = 8;
 const SEGMENT_BYTES: usize = 128 << 10;
+/// Most segments of which two are kept, so that writing to them copies rows alone: that of the latest rows, and a few where
+/// slots are used again.
+const APART: usize = 4;
 /// Shortest vectors that are worth a code.
 pub(crate) const LEAST_DIM: u32 = 8;
 /// Rows measured for want of a segment that have it made.
@@ -78,6 +82,7 @@ fn erase(row: &mut [u8]) {
 }
 
 /// All codes of one moment.
+#[derive(Clone)]
 pub(crate) struct Root {
     coding: Arc<Coding>,
     /// Bytes of a row.
@@ -85,6 +90,8 @@ pub(crate) struct Root {
     /// Rows of a segment, as a power of two.
     bits: u32,
     segments: Vec<Option<Arc<[u8]>>>,
+    /// Segments that there are.
+    held: u64,
 }
 
 impl Root {
@@ -105,8 +112,65 @@ impl Root {
         }
     }
 
-    fn held(&self) -> u64 {
-        self.segments.iter().flatten().count() as u64
+    /// Where the row of `slot` lies in its segment.
+    fn span(&self, slot: Slot) -> Range<usize> {
+        let at = (slot & ((1 << self.bits) - 1)) as usize * self.stride;
+        at..at + self.stride
+    }
+
+    fn list_bytes(&self) -> u64 {
+        (self.segments.capacity() * size_of::<Option<Arc<[u8]>>>()) as u64
+    }
+}
+
+/// The root before the present one: the next, once it has what changed.
+struct Spare {
+    root: Arc<Root>,
+    /// Rows that the present root has and this one may not.
+    behind: Vec<Slot>,
+    /// Segments of which both roots have their own, the latest written last. All others that both have are shared.
+    apart: Vec<u32>,
+}
+
+impl Spare {
+    /// Its root with all that `now` has, and the segments that are apart from it then.
+    fn caught_up(&mut self, now: &Root) -> (&mut Root, &mut Vec<u32>) {
+        // Copied where a search still holds it; its segments are copied then when they are written.
+        let root = Arc::make_mut(&mut self.root);
+        root.segments.resize(now.segments.len(), None);
+        root.held = now.held;
+        for run in self.behind.chunk_by(|a, b| a >> now.bits == b >> now.bits) {
+            let segment = run[0] >> now.bits;
+            let (old, new) = (&mut root.segments[segment as usize], &now.segments[segment as usize]);
+            match (old.as_mut().and_then(Arc::get_mut), new) {
+                (Some(old), Some(new)) => {
+                    for &slot in run {
+                        old[now.span(slot)].copy_from_slice(&new[now.span(slot)]);
+                    }
+                }
+                _ => {
+                    old.clone_from(new);
+                    self.apart.retain(|&other| other != segment);
+                }
+            }
+        }
+        self.behind.clear();
+        (root, &mut self.apart)
+    }
+}
+
+/// What whoever swaps the root holds.
+#[derive(Default)]
+struct Changing {
+    /// Segments to be made.
+    wanted: Vec<u32>,
+    spare: Option<Spare>,
+}
+
+impl Changing {
+    /// Segments that there are twice.
+    fn doubled(&self) -> u64 {
+        self.spare.as_ref().map_or(0, |spare| spare.apart.len() as u64)
     }
 }
 
@@ -243,8 +307,8 @@ pub(crate) struct Codes {
     beyond: AtomicU64,
     root: sync::Swap<Arc<Root>>,
     places: Table<Place>,
-    /// Segments to be made, and the right to swap the root.
-    changing: Mutex<Vec<u32>>,
+    /// What is needed to swap the root, and the right to do so.
+    changing: Mutex<Changing>,
 }
 
 impl Codes {
@@ -267,7 +331,7 @@ impl Codes {
             Quantization::Rabitq => Coding::Bits(Bits::new(metric, kernels, dim, seed)),
             _ => Coding::Bytes(Frame::new(metric, kernels, dim, seed)),
         });
-        let root = Root { coding: coding.clone(), stride, bits, segments: Vec::new() };
+        let root = Root { coding: coding.clone(), stride, bits, segments: Vec::new(), held: 0 };
         Codes {
             root: Arc::new(root).into(),
             coding,
@@ -313,21 +377,21 @@ impl Codes {
     /// Takes note of what a walk missed.
     pub(crate) fn note(&self, coded: &Coded) {
         let missed = coded.missed.take();
-        if missed.is_empty() || coded.root.held() >= self.most {
+        if missed.is_empty() || coded.root.held >= self.most {
             return;
         }
         for slot in missed {
             let segment = slot >> self.bits;
             let place = &self.places.ensure(segment)[0];
             if place.missed.fetch_add(1, Ordering::Relaxed) + 1 == WORN {
-                sync::lock(&self.changing).push(segment);
+                sync::lock(&self.changing).wanted.push(segment);
             }
         }
     }
 
     /// The next segment that is to be made.
     pub(crate) fn missing(&self) -> Option<Missing> {
-        let segment = sync::lock(&self.changing).pop()?;
+        let segment = sync::lock(&self.changing).wanted.pop()?;
         let place = &self.places.ensure(segment)[0];
         place.missed.store(0, Ordering::Relaxed);
         Some(Missing { slots: self.slots(segment), age: place.age.load(Ordering::Acquire) })
@@ -338,7 +402,7 @@ impl Codes {
         let root = self.root.load();
         let absent = |&segment: &u32| root.segments.get(segment as usize).is_none_or(Option::is_none);
         let age = |segment: u32| self.places.ensure(segment)[0].age.load(Ordering::Acquire);
-        let room = usize::try_from(self.most.saturating_sub(root.held())).unwrap_or(usize::MAX);
+        let room = usize::try_from(self.most.saturating_sub(root.held)).unwrap_or(usize::MAX);
         (0..slots.div_ceil(1 << self.bits))
             .filter(absent)
             .take(room)
@@ -368,9 +432,9 @@ impl Codes {
 
     /// Takes in segments, those left out of which rows were written meanwhile, or for which there is no room.
     pub(crate) fn take(&self, made: Vec<Made>) {
-        let _changing = sync::lock(&self.changing);
-        let now = self.root.load_full();
-        let (mut segments, mut held) = (now.segments.clone(), now.held());
+        let mut changing = sync::lock(&self.changing);
+        let now = self.root.load();
+        let (mut segments, mut held) = (now.segments.clone(), now.held);
         for Made { segment, age, bytes } in made {
             if self.places.ensure(segment)[0].age.load(Ordering::Acquire) != age {
                 continue;
@@ -384,12 +448,14 @@ impl Codes {
                 *place = Some(bytes);
             }
         }
-        self.set(segments);
+        self.set(&mut changing, segments, held);
     }
 
-    fn set(&self, segments: Vec<Option<Arc<[u8]>>>) {
-        let root = Root { coding: self.coding.clone(), stride: self.stride, bits: self.bits, segments };
+    fn set(&self, changing: &mut Changing, segments: Vec<Option<Arc<[u8]>>>, held: u64) {
+        let root = Root { coding: self.coding.clone(), stride: self.stride, bits: self.bits, segments, held };
         self.root.store(Arc::new(root));
+        // Of what changed it knows nothing.
+        changing.spare = None;
     }
 
     /// The codes of rows that are about to be written, where there are codes.
@@ -407,7 +473,7 @@ impl Codes {
     /// Takes in rows just written to `slots`, which ascend; `fresh` as they were encoded before, where there were codes. No
     /// slot from `known` on had a row before. To be called before anybody can see the rows.
     pub(crate) fn put(&self, slots: &[Slot], known: Slot, fresh: Option<&Fresh>) {
-        let _changing = sync::lock(&self.changing);
+        let mut changing = sync::lock(&self.changing);
         let same = |a: &Slot, b: &Slot| a >> self.bits == b >> self.bits;
         for run in slots.chunk_by(same) {
             // Whoever reads old vectors to make the segment is not to be believed.
@@ -415,56 +481,78 @@ impl Codes {
         }
         let Some(fresh) = fresh else { return };
         let now = self.root.load_full();
-        let stride = self.stride;
-        let mut segments = now.segments.clone();
-        let (mut held, mask) = (now.held(), (1 << self.bits) - 1);
-        let mut at = 0;
+        let spare = changing.spare.take();
+        let mut spare =
+            spare.unwrap_or_else(|| Spare { root: now.clone(), behind: Vec::new(), apart: Vec::new() });
+        let (root, apart) = spare.caught_up(&now);
+        let (mut at, mut old) = (0, 0);
         for run in slots.chunk_by(same) {
-            let segment = (run[0] >> self.bits) as usize;
-            if segments.len() <= segment {
-                segments.resize(segment + 1, None);
+            let segment = run[0] >> self.bits;
+            let place = segment as usize;
+            if root.segments.len() <= place {
+                root.segments.resize(place + 1, None);
             }
-            let is_new = (segment as Slot) << self.bits >= known;
-            if segments[segment].is_none() && is_new && held < self.most {
+            let is_new = segment << self.bits >= known;
+            let is_old = root.segments[place].is_some();
+            if !is_old && is_new && root.held < self.most {
                 let mut bytes = vec![0; self.segment_bytes()];
-                bytes.chunks_exact_mut(stride).for_each(erase);
-                segments[segment] = Some(bytes.into());
-                held += 1;
+                bytes.chunks_exact_mut(self.stride).for_each(erase);
+                root.segments[place] = Some(bytes.into());
+                root.held += 1;
             }
-            if let Some(bytes) = &mut segments[segment] {
+            if is_old {
+                apart.retain(|&other| other != segment);
+                apart.push(segment);
+                old += 1;
+            }
+            if let Some(bytes) = &mut root.segments[place] {
                 let bytes = Arc::make_mut(bytes);
-                for (i, slot) in (at..).zip(run) {
-                    bytes[(slot & mask) as usize * stride..][..stride].copy_from_slice(fresh.row(i));
+                for (i, &slot) in (at..).zip(run) {
+                    bytes[now.span(slot)].copy_from_slice(fresh.row(i));
                 }
             }
             at += run.len();
         }
-        self.set(segments);
+        // Segments that there are twice take room too, and those written just now cannot be shared.
+        let room = APART.min(usize::try_from(self.most - root.held).unwrap_or(APART));
+        let is_kept = old <= room;
+        if is_kept {
+            for segment in apart.drain(..apart.len().saturating_sub(room)) {
+                root.segments[segment as usize].clone_from(&now.segments[segment as usize]);
+            }
+        }
+        let next = std::mem::replace(&mut spare.root, now);
+        self.root.store(next);
+        spare.behind.extend_from_slice(slots);
+        changing.spare = is_kept.then_some(spare);
     }
 
     /// Forgets all rows: others come in their place.
     pub(crate) fn clear(&self) {
         let mut changing = sync::lock(&self.changing);
-        changing.clear();
+        changing.wanted.clear();
         let segments = self.root.load().segments.len();
         for segment in 0..segments as u32 {
             self.places.ensure(segment)[0].age.fetch_add(1, Ordering::AcqRel);
         }
-        self.set(Vec::new());
+        self.set(&mut changing, Vec::new(), 0);
     }
 
     /// Bytes beyond their own that were taken since this was asked last.
     pub(crate) fn took_more(&self) -> u64 {
-        let beyond = self.root.load().held().saturating_sub(self.own);
+        let doubled = sync::lock(&self.changing).doubled();
+        let beyond = (self.root.load().held + doubled).saturating_sub(self.own);
         let before = self.beyond.fetch_max(beyond, Ordering::AcqRel);
         beyond.saturating_sub(before) * self.segment_bytes() as u64
     }
 
     /// Bytes held.
     pub(crate) fn memory(&self) -> u64 {
+        let changing = sync::lock(&self.changing);
         let root = self.root.load();
-        root.held() * self.segment_bytes() as u64
-            + (root.segments.len() * size_of::<Option<Arc<[u8]>>>()) as u64
+        (root.held + changing.doubled()) * self.segment_bytes() as u64
+            + root.list_bytes()
+            + changing.spare.as_ref().map_or(0, |spare| spare.root.list_bytes())
     }
 }
 
@@ -568,6 +656,150 @@ mod tests {
         assert!((rank(3).unwrap() - exact(&old, 3)).abs() < 0.05);
         codes.clear();
         assert_eq!(codes.memory(), 0);
+    }
+
+    #[test]
+    fn one_row_is_written_in_place_unless_a_search_holds_what_it_is_written_to() {
+        let dim = 8;
+        let codes = codes(Metric::L2, dim, 1 << 20);
+        let rows = numbers(600 * dim, 1);
+        let put = |slot: Slot| write(&codes, &[slot], slot, &rows[slot as usize * dim..][..dim]);
+        let at = || codes.root.load().row(256).map(<[u8]>::as_ptr);
+        (0..260).for_each(put);
+        // Two segments take turns, and there are no others.
+        let one = at();
+        put(260);
+        let other = at();
+        assert_ne!(one, other);
+        let memory = codes.memory();
+        for slot in 261..300 {
+            put(slot);
+            assert_eq!(at(), if slot % 2 == 1 { one } else { other }, "{slot}");
+        }
+        assert_eq!(codes.memory(), memory);
+        let searched = codes.root.load_full();
+        put(300);
+        put(301);
+        assert!(at() != one && at() != other, "one is read, the other was beside it");
+        assert!(head::<1>(searched.row(300).unwrap())[0].is_nan());
+        drop(searched);
+        let third = at();
+        put(302);
+        put(303);
+        assert_eq!(at(), third);
+    }
+
+    /// Four rows to a segment.
+    fn small(most: u64) -> Codes {
+        let mut codes = codes(Metric::L2, 8, 1 << 20);
+        (codes.bits, codes.own, codes.most) = (2, most / 2, most);
+        let root = Root { bits: 2, ..Root::clone(&codes.root.load()) };
+        codes.root = Arc::new(root).into();
+        codes
+    }
+
+    #[test]
+    fn every_root_shows_what_was_there_when_it_was_taken() {
+        const SLOTS: usize = 80;
+        type Rows = Vec<Option<Vec<u8>>>;
+        let shown = |root: &Root| -> Rows {
+            (0..SLOTS as Slot).map(|slot| root.row(slot).map(<[u8]>::to_vec)).collect()
+        };
+        let unwritten = |stride: usize| {
+            let mut row = vec![0; stride];
+            erase(&mut row);
+            row
+        };
+        for seed in 0..200u64 {
+            let mut state = seed;
+            let mut below = |n: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as usize % n
+            };
+            let most = 3 + seed % 20;
+            let codes = small(most);
+            let (mut vectors, mut model): (Vec<Vec<f32>>, Rows) = (Vec::new(), vec![None; SLOTS]);
+            let mut held: Vec<(Arc<Root>, Rows)> = Vec::new();
+            let mut lent = 0;
+            for step in 0..150 {
+                let context = format!("seed {seed}, step {step}");
+                match below(20) {
+                    0 => {
+                        codes.clear();
+                        model.fill(None);
+                    }
+                    1 | 2 => {
+                        let missing = codes.all_missing(vectors.len() as Slot);
+                        let made = missing.iter().map(|missing| {
+                            let end = vectors.len().min(missing.slots.end as usize);
+                            let made = codes.make(missing, |take| {
+                                let slots = missing.slots.start as usize..end;
+                                slots.for_each(|slot| take(slot as Slot, &vectors[slot]));
+                            });
+                            let slots = missing.slots.clone().filter(|&slot| (slot as usize) < SLOTS);
+                            for slot in slots.map(|slot| slot as usize) {
+                                let vector = vectors.get(slot);
+                                let code = vector.map(|vector| codes.encode(vector).unwrap().row(0).to_vec());
+                                model[slot] = Some(code.unwrap_or_else(|| unwritten(codes.stride)));
+                            }
+                            made
+                        });
+                        codes.take(made.collect());
+                    }
+                    3..=8 => {
+                        let root = codes.root.load_full();
+                        let rows = shown(&root);
+                        held.push((root, rows));
+                    }
+                    9..=12 if !held.is_empty() => drop(held.swap_remove(below(held.len()))),
+                    some => {
+                        // Mostly one new row; else a few, of which some go where others were.
+                        let known = vectors.len();
+                        let more = if some > 15 { 1 } else { below(9) };
+                        let again = if some > 15 || known == 0 { 0 } else { below(6) };
+                        let mut slots: Vec<usize> = (0..again).map(|_| below(known)).collect();
+                        slots.extend(known..SLOTS.min(known + more));
+                        slots.sort_unstable();
+                        slots.dedup();
+                        vectors.resize(slots.last().map_or(known, |last| known.max(last + 1)), Vec::new());
+                        let new = numbers(slots.len() * 8, seed << 32 | step);
+                        let fresh = codes.encode(&new).unwrap();
+                        for (at, &slot) in slots.iter().enumerate() {
+                            vectors[slot] = new[at * 8..][..8].to_vec();
+                            let first = slot / 4 * 4;
+                            let is_there = model[first].is_some();
+                            let there = model.iter().step_by(4).flatten().count() as u64;
+                            if is_there || (first >= known && there < most) {
+                                for other in &mut model[first..first + 4] {
+                                    other.get_or_insert_with(|| unwritten(codes.stride));
+                                }
+                                model[slot] = Some(fresh.row(at).to_vec());
+                            }
+                        }
+                        let slots: Vec<Slot> = slots.iter().map(|&slot| slot as Slot).collect();
+                        codes.put(&slots, known as Slot, Some(&fresh));
+                    }
+                }
+                let now = codes.root.load_full();
+                assert_eq!(shown(&now), model, "{context}");
+                for (root, rows) in &held {
+                    assert_eq!(&shown(root), rows, "{context}: changed under a search");
+                }
+                let there = model.iter().step_by(4).flatten().count() as u64;
+                assert_eq!(now.held, there, "{context}");
+                // What there is twice is known, little, and within the budget.
+                let changing = sync::lock(&codes.changing);
+                let twice = changing.spare.as_ref().map_or(0, |spare| {
+                    let pairs = spare.root.segments.iter().zip(&now.segments);
+                    pairs.filter(|(a, b)| matches!((a, b), (Some(a), Some(b)) if !Arc::ptr_eq(a, b))).count()
+                });
+                assert_eq!(changing.doubled(), twice as u64, "{context}");
+                assert!(twice <= APART && there + twice as u64 <= most, "{context}: {twice}");
+                drop(changing);
+                lent += codes.took_more() / codes.segment_bytes() as u64;
+                assert!(there + twice as u64 <= codes.own + lent, "{context}");
+            }
+        }
     }
 
     #[test]
