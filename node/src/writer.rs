@@ -1,6 +1,8 @@
 //! The writer thread of an open database: its queue, and the syncs that writes share.
 
 use crate::handle::Handle;
+use crate::outcomes::{alone, awake};
+use crate::patience::Vigil;
 use crate::reply::guarded;
 use asteroid_core::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,13 +15,20 @@ use std::time::{Duration, Instant};
 const SHARED_WRITES: usize = 256;
 const SHARED_WAIT: Duration = Duration::from_millis(5);
 
-/// A job of the writer thread.
+/// A job of the writer thread, and when it was given.
 pub(crate) struct Job {
-    /// Does the work, and settles its promise or leaves that for after the next sync.
-    pub(crate) run: Box<dyn FnOnce() -> Option<Unsettled> + Send>,
-    /// It may run for long: writes that wait for a sync do not wait for it.
-    pub(crate) long: bool,
+    pub(crate) work: Work,
+    pub(crate) given: Instant,
 }
+
+pub(crate) enum Work {
+    /// A write that takes milliseconds at most. Settles its promise, or leaves that for after the next sync.
+    Short(Run),
+    /// One that may run for long: writes that wait for a sync do not wait for it.
+    Long(Run),
+}
+
+pub(crate) type Run = Box<dyn FnOnce() -> Option<Unsettled> + Send>;
 
 /// Settles a promise, given how the sync went.
 type Settle = Box<dyn FnOnce(Result<(), &Error>) + Send>;
@@ -42,6 +51,7 @@ pub(crate) fn run_queue(
     let mut waiting: Vec<Unsettled> = Vec::new();
     let mut since = Instant::now();
     let mut untidy = false;
+    let mut vigil = Vigil::default();
     loop {
         let job = match queue.try_recv() {
             Err(TryRecvError::Empty) if waiting.is_empty() && untidy => {
@@ -50,14 +60,14 @@ pub(crate) fn run_queue(
             }
             Err(TryRecvError::Empty) if waiting.is_empty() => {
                 unfinished.fetch_sub(std::mem::take(&mut ran), Ordering::Release);
-                queue.recv().ok()
+                wait(queue, &mut vigil)
             }
             job => job.ok(),
         };
         if stopping.load(Ordering::Relaxed) {
             return;
         }
-        let Some(job) = job else {
+        let Some(Job { work, .. }) = job else {
             if waiting.is_empty() {
                 return;
             }
@@ -65,19 +75,43 @@ pub(crate) fn run_queue(
             continue;
         };
         ran += 1;
-        if job.long {
+        if matches!(work, Work::Long(_)) {
             sync(&mut waiting);
         }
         if waiting.is_empty() {
             since = Instant::now();
         }
         untidy = true;
-        // Jobs guard themselves; this keeps the writer alive if one slips.
-        waiting.extend(catch_unwind(AssertUnwindSafe(job.run)).ok().flatten());
+        let (Work::Short(run) | Work::Long(run)) = work;
+        waiting.extend(caught(run).flatten());
         if waiting.len() >= SHARED_WRITES || since.elapsed() >= SHARED_WAIT {
             sync(&mut waiting);
         }
     }
+}
+
+/// Jobs guard themselves; this keeps the writer alive if one slips.
+fn caught<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
+/// The next job; none where there will be none.
+fn wait(queue: &Receiver<Job>, vigil: &mut Vigil) -> Option<Job> {
+    let began = Instant::now();
+    let lasts = vigil.lasts();
+    let mut job = Err(TryRecvError::Empty);
+    if !lasts.is_zero() && !alone() {
+        awake(began, lasts, || {
+            job = queue.try_recv();
+            !matches!(job, Err(TryRecvError::Empty))
+        });
+    }
+    let job = match job {
+        Err(TryRecvError::Empty) => queue.recv().ok(),
+        job => job.ok(),
+    }?;
+    vigil.note(job.given.saturating_duration_since(began));
+    Some(job)
 }
 
 /// One sync for all that wait.
