@@ -2,10 +2,11 @@
 
 use crate::at_once::Pace;
 use crate::outcomes::{Outcomes, Ticket};
+use crate::pool::Readers;
 use crate::reply::{Pending, Raw, closed, guarded};
-use crate::writer::{Job, Unsettled, Work, run_queue};
+use crate::writer::{Job, Row, Unsettled, Work, run_queue};
 use crate::{pool, teardown};
-use asteroid_core::{Code, Control, Error, Export, Id, Index, Mode, Result};
+use asteroid_core::{Code, Control, Error, Export, Id, Index, Mode, Pool, Result, Rows, Serial};
 use asteroid_native_storage::Database as Opened;
 use napi::Env;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Longest that the end of an environment waits for reads that were told to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Rows given one by one that are worth the reader threads, where they are written together.
+const MANY: usize = 32;
 
 /// An export that JavaScript takes piece by piece; `None` once it was let go.
 pub(crate) type Kept = Arc<Mutex<Option<Export>>>;
@@ -204,7 +208,44 @@ impl Handle {
         vector: Vec<f32>,
         payload: Option<String>,
     ) -> f64 {
-        self.write_one(move |index| index.insert(&id, &vector, payload.as_deref(), mode).map(|()| true))
+        let ticket = self.outcomes.ticket();
+        let number = ticket.number as f64;
+        self.send(Work::Row(Row { handle: Arc::clone(self), ticket, mode, id, vector, payload }));
+        number
+    }
+
+    /// Inserts rows that were given one by one: together where that works, else one by one, and each for itself.
+    pub(crate) fn insert_rows(rows: Vec<Row>) -> Vec<Unsettled> {
+        let together = rows.len() > 1 && Self::insert_together(&rows);
+        let insert = |row: Row| {
+            let Row { handle, ticket, mode, id, vector, payload } = row;
+            let outcome = match together {
+                true => Ok(()),
+                false => guarded(|| handle.database()?.index.insert(&id, &vector, payload.as_deref(), mode)),
+            };
+            handle.settle(ticket, outcome.map(|()| true))
+        };
+        rows.into_iter().filter_map(insert).collect()
+    }
+
+    /// Inserts all rows, which are for one database, in one write; whether that was done, else none of them is there.
+    fn insert_together(rows: &[Row]) -> bool {
+        let Row { handle, mode, .. } = &rows[0];
+        let insert = || {
+            let index = &handle.database()?.index;
+            let dim = index.config().dim as usize;
+            if rows.iter().any(|row| row.vector.len() != dim) {
+                return Ok(false);
+            }
+            let ids: Vec<Id> = rows.iter().map(|row| row.id.clone()).collect();
+            let vectors: Vec<f32> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
+            let payloads: Vec<Option<String>> = rows.iter().map(|row| row.payload.clone()).collect();
+            let all = Rows { ids: Some(&ids), vectors: &vectors, payloads: &payloads };
+            // Few rows are written before other threads have woken.
+            let pool: &dyn Pool = if rows.len() < MANY { &Serial } else { &Readers };
+            index.insert_many(all, *mode, pool, &Control::NONE).map(|_| true)
+        };
+        guarded(insert).unwrap_or(false)
     }
 
     /// Settles a write of one row, at once or after the next sync.

@@ -6,7 +6,7 @@ import { connect, createServer } from 'node:net'
 import test from 'node:test'
 import { setImmediate as immediately, setTimeout as later } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { database, place, program, random, rejects, runs, testOnStores } from './lib/helpers.mjs'
+import { database, place, program, random, rejects, runs, testOnStores, vectors } from './lib/helpers.mjs'
 
 const MANY = 5_000
 
@@ -174,6 +174,24 @@ test('rows that the engine refuses leave the others of a burst alone', async (t)
     assert.doesNotMatch(reason?.message ?? '', /\brow \d/)
   }
   assert.equal(await db.count(), 196)
+})
+
+test('inserts that arrive together share records of the journal', async (t) => {
+  const next = random(t)
+  const rows = Array.from({ length: 1000 }, () => vectors(next, 1, 8))
+  const bytes = async (insert) => {
+    const db = await database(t, { dim: 8 }, place(t))
+    await insert(db)
+    assert.equal(await db.count(), rows.length)
+    return (await db.stats()).journalBytes
+  }
+  const loop = await bytes(async (db) => {
+    for (const [i, vector] of rows.entries()) await db.insert(i, vector)
+  })
+  const burst = await bytes((db) => Promise.all(rows.map((vector, i) => db.insert(i, vector))))
+  t.diagnostic(`${loop} bytes one by one, ${burst} together`)
+  // A record of its own takes some 100 bytes more than a row does.
+  assert.ok(burst < loop - 50 * rows.length, `${burst} of ${loop} bytes`)
 })
 
 test('loops beside each other, on two databases, with other calls between', async (t) => {
