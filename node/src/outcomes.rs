@@ -51,9 +51,11 @@ impl Outcomes {
 
     /// A ticket for a write that is called now.
     pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
+        let called = Instant::now();
         let mut state = self.lock();
         state.tickets += 1;
-        Ticket { number: state.tickets, called: Instant::now(), outcomes: Some(Arc::clone(self)) }
+        state.patience.called(called);
+        Ticket { number: state.tickets, called, outcomes: Some(Arc::clone(self)) }
     }
 
     fn put(&self, ticket: &Ticket, result: Result<bool, &Error>) {
@@ -101,7 +103,7 @@ impl Outcomes {
         let mut state = self.lock();
         let oldest = state.there.pop_front();
         self.there.store(state.there.len(), Ordering::Release);
-        state.patience.found();
+        state.patience.found(Instant::now());
         oldest
     }
 

@@ -6,11 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-/// Longest that the writer stays awake for the next write.
-const AWAKE: Duration = Duration::from_micros(50);
-/// Writes in a row that came that soon, before it does.
+/// Writes in a row that came soon after the one before, until anybody waits awake.
 const FEW: u32 = 4;
 
+/// Longest that the writer stays awake for the next write, and what is soon for it.
+const AWAKE: Duration = Duration::from_micros(50);
+
+/// What is soon for JavaScript: where it does more between two writes, little is gained.
+const CLOSE: Duration = Duration::from_micros(100);
 /// Longest that a write may be expected to take for JavaScript to look for its outcome.
 const SHORT: Duration = Duration::from_micros(300);
 /// How much longer than expected it goes on looking.
@@ -51,6 +54,10 @@ pub(crate) enum Look {
 /// JavaScript's side.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
+    /// Writes in a row that were called soon after the last outcome.
+    soon: u32,
+    /// When JavaScript had that.
+    had: Option<Instant>,
     /// Nanoseconds from a write's call to its outcome, a running mean; 0 until the first.
     cost: f64,
     /// The first look that found nothing, since one found something.
@@ -60,6 +67,12 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// Takes note of a write that is called now.
+    pub(crate) fn called(&mut self, now: Instant) {
+        let soon = self.had.is_some_and(|had| now.saturating_duration_since(had) <= CLOSE);
+        self.soon = if soon { self.soon.saturating_add(1) } else { 0 };
+    }
+
     /// Takes note of how long a write took, from its call on.
     pub(crate) fn note(&mut self, took: Duration) {
         let took = took.as_nanos() as f64;
@@ -72,9 +85,9 @@ impl Patience {
     pub(crate) fn look(&mut self, now: Instant) -> Look {
         let expected = Duration::from_nanos(self.cost as u64);
         let since = *self.since.get_or_insert(now);
-        let unknown = expected.is_zero();
-        if unknown || expected > SHORT || now.saturating_duration_since(since) > 2 * expected + MORE {
-            self.found();
+        let waited = now.saturating_duration_since(since);
+        if self.soon < FEW || expected > SHORT || waited > 2 * expected + MORE {
+            self.end();
             return Look::Sleep;
         }
         // Others wait for their turn: this one only looks.
@@ -87,8 +100,13 @@ impl Patience {
         self.left = Some(now);
     }
 
-    /// There was something.
-    pub(crate) fn found(&mut self) {
+    /// There was something, which JavaScript has now.
+    pub(crate) fn found(&mut self, now: Instant) {
+        self.had = Some(now);
+        self.end();
+    }
+
+    fn end(&mut self) {
         self.since = None;
         self.left = None;
     }

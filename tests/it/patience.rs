@@ -11,85 +11,114 @@ fn micros(n: u64) -> Duration {
     Duration::from_micros(n)
 }
 
-/// Looks once a turn, of so many microseconds, for a write that takes so long; whether it had not to be woken, and how
-/// long it looked.
-fn looks(patience: &mut Patience, turn: u64, takes: u64) -> (bool, Duration) {
-    let began = Instant::now();
-    let mut now = began;
-    let mut held = Duration::ZERO;
-    while now - began < micros(takes) {
-        match patience.look(now) {
-            Look::Sleep => {
-                patience.note(micros(takes));
-                return (false, now - began);
-            }
-            Look::Again(slice) => {
-                now += slice;
-                held = held.max(slice);
-                patience.leave(now);
-            }
-        }
-        now += micros(turn);
+/// Writes one after the other, with a pause between; JavaScript looks for each once a turn of its event loop.
+struct Run {
+    patience: Patience,
+    now: Instant,
+    pause: u64,
+    turn: u64,
+}
+
+impl Run {
+    fn new() -> Run {
+        Run { patience: Patience::default(), now: Instant::now(), pause: 5, turn: 3 }
     }
-    assert!(held <= micros(20), "held up the event loop for {held:?}");
-    patience.found();
-    patience.note(micros(takes));
-    (true, now - began)
+
+    /// After writes of so long.
+    fn after(takes: u64) -> Run {
+        let mut run = Run::new();
+        run.looked_for(10, takes);
+        run
+    }
+
+    /// Writes once; whether JavaScript had not to be woken, how long it looked, and how long it held up the event loop.
+    fn write(&mut self, takes: u64) -> (bool, Duration, Duration) {
+        self.now += micros(self.pause);
+        let called = self.now;
+        let done = called + micros(takes);
+        self.patience.called(called);
+        let mut held = Duration::ZERO;
+        let slept = loop {
+            self.now += micros(self.turn);
+            if self.now >= done {
+                break false;
+            }
+            match self.patience.look(self.now) {
+                Look::Sleep => break true,
+                Look::Again(slice) => {
+                    let until = done.min(self.now + slice);
+                    held += until - self.now;
+                    assert!(slice <= micros(20), "{slice:?}");
+                    self.now = until;
+                    self.patience.leave(self.now);
+                }
+            }
+        };
+        let looked = self.now - called;
+        self.patience.note(micros(takes));
+        self.now = self.now.max(done);
+        self.patience.found(self.now);
+        (!slept, looked, held)
+    }
+
+    /// How many of `n` writes were looked for until they were done.
+    fn looked_for(&mut self, n: usize, takes: u64) -> usize {
+        (0..n).filter(|_| self.write(takes).0).count()
+    }
 }
 
 #[test]
-fn short_writes_are_looked_for_from_the_second_on() {
-    let mut patience = Patience::default();
-    assert!(!looks(&mut patience, 3, 80).0);
-    for takes in [80, 100, 20, 150, 80, 1] {
-        assert!(looks(&mut patience, 3, takes).0, "{takes} us");
+fn short_writes_in_a_row_are_looked_for_after_a_few() {
+    let mut run = Run::new();
+    assert_eq!(run.looked_for(4, 80), 0);
+    assert_eq!(run.looked_for(1000, 80), 1000);
+    for takes in [100, 20, 150, 80, 1] {
+        assert!(run.write(takes).0, "{takes} us");
     }
 }
 
 #[test]
 fn long_writes_are_not_looked_for() {
-    let mut patience = Patience::default();
+    let mut run = Run::new();
     for _ in 0..100 {
-        assert_eq!(looks(&mut patience, 3, 400), (false, Duration::ZERO));
+        let (found, looked, _) = run.write(400);
+        assert!(!found && looked == micros(3), "{looked:?}");
     }
 }
 
 #[test]
+fn writes_with_pauses_between_are_not_looked_for() {
+    let mut run = Run::after(80);
+    run.pause = 150;
+    assert_eq!(run.looked_for(100, 80), 0);
+    run.pause = 50;
+    assert_eq!(run.looked_for(100, 80), 97, "all but the first three");
+}
+
+#[test]
 fn one_long_write_among_short_ones_is_given_up_soon_and_soon_forgotten() {
-    let mut patience = Patience::default();
-    looks(&mut patience, 3, 80);
-    let (found, looked) = looks(&mut patience, 3, 50_000);
+    let mut run = Run::after(80);
+    let (found, looked, _) = run.write(50_000);
     assert!(!found && looked < micros(400), "{looked:?}");
-    let woken = (0..20).filter(|_| !looks(&mut patience, 3, 80).0).count();
-    assert!(woken <= 3, "{woken}");
+    assert_eq!(run.looked_for(100, 80), 100);
 }
 
 #[test]
 fn looking_lasts_for_so_long_as_writes_take_and_no_longer() {
     for takes in [10, 50, 100, 290] {
-        let mut patience = Patience::default();
-        looks(&mut patience, 3, takes);
-        let (_, looked) = looks(&mut patience, 3, 1_000_000);
+        let (_, looked, _) = Run::after(takes).write(1_000_000);
         assert!(looked <= micros(2 * takes + 150), "{looked:?} for writes of {takes} us");
     }
 }
 
 #[test]
 fn a_look_holds_up_only_a_loop_that_has_nothing_else_to_do() {
-    for (turn, slices) in [(3, true), (10, true), (20, false), (1000, false)] {
-        let mut patience = Patience::default();
-        patience.note(micros(80));
-        let mut now = Instant::now();
-        assert_eq!(patience.look(now), Look::Again(Duration::ZERO), "the first only looks");
-        patience.leave(now);
-        now += micros(turn);
-        let again = patience.look(now);
-        let want = match slices {
-            true => Look::Again(micros(20)),
-            false if turn < 200 => Look::Again(Duration::ZERO),
-            false => Look::Sleep,
-        };
-        assert_eq!(again, want, "a turn of {turn} us");
+    for (turn, holds) in [(3, true), (10, true), (20, false), (40, false)] {
+        let mut run = Run::after(200);
+        run.turn = turn;
+        let (found, _, held) = run.write(200);
+        assert!(found, "a turn of {turn} us");
+        assert_eq!(!held.is_zero(), holds, "{held:?} in turns of {turn} us");
     }
 }
 
