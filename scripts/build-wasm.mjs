@@ -173,7 +173,9 @@ const browserHost = {
   name: 'browser-host',
   setup({ onResolve }) {
     const page = join(root, 'wasm/js/page')
-    onResolve({ filter: /\/(host|memory|files|at-once)\.cjs$/ }, () => ({ path: join(page, 'host.mjs') }))
+    onResolve({ filter: /\/(host|memory|files|at-once|writes)\.cjs$/ }, () => ({
+      path: join(page, 'host.mjs'),
+    }))
     onResolve({ filter: /\/native\.cjs$/ }, () => ({ path: join(page, 'native.mjs') }))
   },
 }

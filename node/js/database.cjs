@@ -22,6 +22,7 @@ const { allRows, rowLists, rowsOf, someRows } = require('./results.cjs')
 const { checkIds, checkQueries, checkRows, fill } = require('./stage.cjs')
 const { backupTo, checkSource, exportStream, exportTo, openFrom, wantsStream } = require('./transfer.cjs')
 const { toVector } = require('./vectors.cjs')
+const { Writes } = require('./writes.cjs')
 
 const FROM_OPEN = Symbol('open')
 const SEARCH_KNN = ['k', 'efSearch', 'filter', 'signal']
@@ -31,6 +32,7 @@ const MAX_BATCH = 100_000
 
 class AsteroidDB {
   #addon
+  #writes
   #path
   #closing
   #filling = new Set()
@@ -38,6 +40,7 @@ class AsteroidDB {
   constructor(token, addon, path) {
     if (token !== FROM_OPEN) throw new TypeError('AsteroidDB has no public constructor: use open()')
     this.#addon = addon
+    this.#writes = new Writes(addon)
     this.#path = path
   }
 
@@ -66,16 +69,23 @@ class AsteroidDB {
   }
 
   async insert(id, vector, payload) {
-    return this.#put(false, id, vector, payload)
+    await this.#put(false, id, vector, payload)
   }
 
   async upsert(id, vector, payload) {
-    return this.#put(true, id, vector, payload)
+    await this.#put(true, id, vector, payload)
   }
 
   #put(upsert, id, vector, payload) {
     const addon = this.#live()
-    return settle(() => addon.insert(upsert, checkId(id), toVector(vector, addon.dim), payloadText(payload)))
+    return this.#write(() =>
+      addon.insert(upsert, checkId(id), toVector(vector, addon.dim), payloadText(payload)),
+    )
+  }
+
+  /** Makes an addon call that writes one row, and awaits its outcome. */
+  #write(call) {
+    return settle(() => this.#writes.settled(call()))
   }
 
   async insertMany(rows, options) {
@@ -134,12 +144,12 @@ class AsteroidDB {
 
   async update(id, vector) {
     const addon = this.#live()
-    return settle(() => addon.update(checkId(id), toVector(vector, addon.dim)))
+    await this.#write(() => addon.update(checkId(id), toVector(vector, addon.dim)))
   }
 
   async delete(id) {
     const addon = this.#live()
-    return settle(() => addon.delete(checkId(id)))
+    return this.#write(() => addon.delete(checkId(id)))
   }
 
   async deleteMany(ids) {
@@ -223,13 +233,13 @@ class AsteroidDB {
 
   async setPayload(id, payload) {
     const addon = this.#live()
-    return settle(() => addon.setPayload(checkId(id), payloadText(payload)))
+    await this.#write(() => addon.setPayload(checkId(id), payloadText(payload)))
   }
 
   async mergePayload(id, patch) {
     const addon = this.#live()
     const text = payloadText(patch ?? undefined, 'patch')
-    return settle(() => addon.mergePayload(checkId(id), text ?? '{}'))
+    await this.#write(() => addon.mergePayload(checkId(id), text ?? '{}'))
   }
 
   async searchKnn(query, options) {

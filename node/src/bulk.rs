@@ -81,7 +81,7 @@ impl Database {
     #[napi]
     pub fn bulk_ready<'env>(&self, env: &'env Env) -> Promised<'env> {
         let (pending, promised) = promise(env)?;
-        self.handle.write(true, pending, |_, index| ready(index), nothing);
+        self.handle.write(pending, |_, index| ready(index), nothing);
         Ok(promised)
     }
 
@@ -114,7 +114,7 @@ impl Database {
             let rows = Rows { ids: columns.ids.as_deref(), vectors: &vectors, payloads: &payloads };
             build(handle, index, rows, threads as usize, &watch)
         };
-        self.handle.write(true, pending, work, report_out);
+        self.handle.write(pending, work, report_out);
         Ok(promised)
     }
 }

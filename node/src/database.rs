@@ -6,6 +6,7 @@ use crate::convert::{
 };
 use crate::handle::Handle;
 use crate::open::Facts;
+use crate::outcomes::Found;
 use crate::pool::Readers;
 use crate::reply::{Raw, nothing, promise, to_napi, value};
 use crate::signal::{AbortFlag, ReportArgs, Watch};
@@ -16,7 +17,7 @@ use asteroid_core::{
     Snapshot, Stats, StoreKind,
 };
 use napi::Env;
-use napi::bindgen_prelude::{Float64ArraySlice, Function, Object};
+use napi::bindgen_prelude::{Float64ArraySlice, Function, Null, Object};
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -91,23 +92,42 @@ impl Database {
         self.facts.kind.name()
     }
 
-    /// Writes one row.
+    /// Writes one row. Gives a ticket, as do the other writes of one row: for [`Database::settled`].
     #[napi]
-    pub fn insert<'env>(
+    pub fn insert(
         &self,
-        env: &'env Env,
         upsert: bool,
         id: IdIn,
         vector: &[f32],
         payload: Option<String>,
-    ) -> Promised<'env> {
+    ) -> napi::Result<f64> {
         let id = checked(id_in(id))?;
-        let vector = vector.to_vec();
+        Ok(self.handle.insert(mode(upsert), id, vector.to_vec(), payload))
+    }
+
+    /// The outcome of a write that is done: the number `2 * ticket`, and 1 more where there was a row, or an object with
+    /// the ticket and the text of an error. Where there is none `undefined`, with `wait` perhaps after a moment; `null`
+    /// where it had better wait for [`Database::wake`].
+    #[napi]
+    pub fn settled(&self, env: &Env, wait: bool) -> napi::Result<Raw> {
+        match self.handle.outcomes.take(wait) {
+            Found::Later => nothing(env, ()),
+            Found::Long => value(env, Null),
+            Found::Outcome((ticket, Ok(was))) => value(env, (2 * ticket + u64::from(was)) as f64),
+            Found::Outcome((ticket, Err(text))) => {
+                let mut out = Object::new(env)?;
+                out.set("ticket", ticket as f64)?;
+                out.set("text", text)?;
+                value(env, out)
+            }
+        }
+    }
+
+    /// Resolves once there is an outcome for [`Database::settled`].
+    #[napi]
+    pub fn wake<'env>(&self, env: &'env Env) -> Promised<'env> {
         let (pending, promised) = promise(env)?;
-        let work = move |_: &Handle, index: &asteroid_core::Index| {
-            index.insert(&id, &vector, payload.as_deref(), mode(upsert))
-        };
-        self.handle.write(false, pending, work, nothing);
+        self.handle.outcomes.ring(pending);
         Ok(promised)
     }
 
@@ -131,7 +151,7 @@ impl Database {
             let rows = Rows { ids: columns.ids.as_deref(), vectors: &vectors, payloads: &payloads };
             watch.control(handle, |control| index.insert_many(rows, mode(upsert), &Readers, control))
         };
-        self.handle.write(true, pending, work, |env, inserted: Inserted| {
+        self.handle.write(pending, work, |env, inserted: Inserted| {
             let mut out = Object::new(env)?;
             out.set("count", inserted.count as f64)?;
             if let Some(first) = inserted.first_id {
@@ -144,21 +164,17 @@ impl Database {
 
     /// Replaces a vector.
     #[napi]
-    pub fn update<'env>(&self, env: &'env Env, id: IdIn, vector: &[f32]) -> Promised<'env> {
+    pub fn update(&self, id: IdIn, vector: &[f32]) -> napi::Result<f64> {
         let id = checked(id_in(id))?;
         let vector = vector.to_vec();
-        let (pending, promised) = promise(env)?;
-        self.handle.write(false, pending, move |_, index| index.update(&id, &vector), nothing);
-        Ok(promised)
+        Ok(self.handle.write_one(move |index| index.update(&id, &vector).map(|()| true)))
     }
 
-    /// Removes one row; true if it was there.
+    /// Removes one row, if it is there.
     #[napi]
-    pub fn delete<'env>(&self, env: &'env Env, id: IdIn) -> Promised<'env> {
+    pub fn delete(&self, id: IdIn) -> napi::Result<f64> {
         let id = checked(id_in(id))?;
-        let (pending, promised) = promise(env)?;
-        self.handle.write(false, pending, move |_, index| index.delete(&id), value);
-        Ok(promised)
+        Ok(self.handle.write_one(move |index| index.delete(&id)))
     }
 
     /// Takes its place among the writes now, waits there for the ids on `stage`, then removes those rows; the
@@ -171,27 +187,22 @@ impl Database {
             let columns = staged.take(handle, &Watch::default())?;
             index.delete_many(&columns.ids.unwrap_or_default())
         };
-        self.handle.write(true, pending, work, |env, n| value(env, n as f64));
+        self.handle.write(pending, work, |env, n| value(env, n as f64));
         Ok(promised)
     }
 
     /// Replaces or removes a payload.
     #[napi]
-    pub fn set_payload<'env>(&self, env: &'env Env, id: IdIn, payload: Option<String>) -> Promised<'env> {
+    pub fn set_payload(&self, id: IdIn, payload: Option<String>) -> napi::Result<f64> {
         let id = checked(id_in(id))?;
-        let (pending, promised) = promise(env)?;
-        let work = move |_: &Handle, index: &asteroid_core::Index| index.set_payload(&id, payload.as_deref());
-        self.handle.write(false, pending, work, nothing);
-        Ok(promised)
+        Ok(self.handle.write_one(move |index| index.set_payload(&id, payload.as_deref()).map(|()| true)))
     }
 
     /// Merges a patch into a payload.
     #[napi]
-    pub fn merge_payload<'env>(&self, env: &'env Env, id: IdIn, patch: String) -> Promised<'env> {
+    pub fn merge_payload(&self, id: IdIn, patch: String) -> napi::Result<f64> {
         let id = checked(id_in(id))?;
-        let (pending, promised) = promise(env)?;
-        self.handle.write(false, pending, move |_, index| index.merge_payload(&id, &patch), nothing);
-        Ok(promised)
+        Ok(self.handle.write_one(move |index| index.merge_payload(&id, &patch).map(|()| true)))
     }
 
     /// A payload text, null for none, undefined for no such row.
@@ -373,7 +384,7 @@ impl Database {
             let filter = Arc::new(Filter::parse(&filter)?);
             watch.control(handle, |control| index.delete_where(&filter, control))
         };
-        self.handle.write(true, pending, work, |env, n: u64| value(env, n as f64));
+        self.handle.write(pending, work, |env, n: u64| value(env, n as f64));
         Ok(promised)
     }
 
@@ -416,7 +427,7 @@ impl Database {
     #[napi]
     pub fn flush<'env>(&self, env: &'env Env) -> Promised<'env> {
         let (pending, promised) = promise(env)?;
-        self.handle.write(true, pending, |_, index| index.flush(), nothing);
+        self.handle.write(pending, |_, index| index.flush(), nothing);
         Ok(promised)
     }
 
@@ -433,7 +444,7 @@ impl Database {
         let work = move |handle: &Handle, index: &asteroid_core::Index| {
             watch.control(handle, |control| index.compact(control))
         };
-        self.handle.write(true, pending, work, nothing);
+        self.handle.write(pending, work, nothing);
         Ok(promised)
     }
 
@@ -446,7 +457,7 @@ impl Database {
             let work = move |handle: &Handle, index: &asteroid_core::Index| {
                 watch.control(handle, |control| index.repair(&Readers, control))
             };
-            self.handle.write(true, pending, work, |env, repaired| repaired_out(env, &repaired));
+            self.handle.write(pending, work, |env, repaired| repaired_out(env, &repaired));
             return Ok(promised);
         }
         let work = move |handle: &Handle, index: &asteroid_core::Index| {
@@ -504,7 +515,7 @@ impl Scan {
         };
         self.handle.read(false, pending, work, move |env, rows| match rows {
             Some(rows) => rows_out(env, &rows, include, None),
-            None => value(env, napi::bindgen_prelude::Null),
+            None => value(env, Null),
         });
         Ok(promised)
     }

@@ -1,10 +1,12 @@
 //! One open database as the addon holds it: its writer thread, its reads in flight, its end.
 
 use crate::at_once::Pace;
+use crate::outcomes::{Outcomes, Ticket};
+use crate::pool::Readers;
 use crate::reply::{Pending, Raw, closed, guarded};
-use crate::writer::{Job, Unsettled, run_queue};
+use crate::writer::{Job, Row, Unsettled, Work, run_queue};
 use crate::{pool, teardown};
-use asteroid_core::{Code, Control, Error, Export, Index, Result};
+use asteroid_core::{Code, Control, Error, Export, Id, Index, Mode, Pool, Result, Rows, Serial};
 use asteroid_native_storage::Database as Opened;
 use napi::Env;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Longest that the end of an environment waits for reads that were told to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Rows given one by one that are worth the reader threads, where they are written together.
+const MANY: usize = 32;
 
 /// An export that JavaScript takes piece by piece; `None` once it was let go.
 pub(crate) type Kept = Arc<Mutex<Option<Export>>>;
@@ -39,6 +44,8 @@ pub(crate) struct Handle {
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Jobs given to the writer since it last had nothing to do: while there are any, it may hold locks for long.
     unfinished: Arc<AtomicUsize>,
+    /// Of writes of one row.
+    pub(crate) outcomes: Arc<Outcomes>,
     /// Of searches that bring ids and distances alone, and of those that bring more.
     paces: [Mutex<Pace>; 2],
     reads: Mutex<Reads>,
@@ -80,6 +87,7 @@ impl Handle {
             writes: Mutex::new(Some(writes)),
             writer: Mutex::new(Some(writer)),
             unfinished,
+            outcomes: Arc::default(),
             paces: Default::default(),
             reads: Mutex::default(),
             undelivered: Arc::default(),
@@ -137,24 +145,22 @@ impl Handle {
 
     /// Queues a job on the writer thread, behind all earlier ones. Dropped where the writer has ended.
     pub(crate) fn queue(&self, job: impl FnOnce() + Send + 'static) {
-        let run = Box::new(move || {
+        self.send(Work::Long(Box::new(move || {
             job();
             None
-        });
-        self.send(Job { run, long: true });
+        })));
     }
 
-    fn send(&self, job: Job) {
+    fn send(&self, work: Work) {
         if let Some(writes) = &*lock(&self.writes) {
             self.unfinished.fetch_add(1, Ordering::Relaxed);
-            let _ = writes.send(job);
+            let _ = writes.send(Job { work, given: Instant::now() });
         }
     }
 
-    /// Queues a write; `long` for one that runs for more than milliseconds.
+    /// Queues a write that may run for more than milliseconds.
     pub(crate) fn write<T: Send + 'static>(
         self: &Arc<Self>,
-        long: bool,
         pending: Pending,
         work: impl FnOnce(&Handle, &Index) -> Result<T> + Send + 'static,
         reply: impl FnOnce(&Env, T) -> napi::Result<Raw> + Send + 'static,
@@ -162,9 +168,7 @@ impl Handle {
         let handle = Arc::clone(self);
         let run = move || -> Option<Unsettled> {
             let outcome = guarded(|| work(&handle, &handle.database()?.index));
-            if long {
-                handle.paces.iter().for_each(|pace| lock(pace).start_over());
-            }
+            handle.paces.iter().for_each(|pace| lock(pace).start_over());
             match outcome {
                 Err(error) => pending.reject(&error),
                 Ok(value) if !handle.sync => pending.resolve(value, reply),
@@ -178,7 +182,85 @@ impl Handle {
             }
             None
         };
-        self.send(Job { run: Box::new(run), long });
+        self.send(Work::Long(Box::new(run)));
+    }
+
+    /// Queues a write of one row; its ticket.
+    pub(crate) fn write_one(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Index) -> Result<bool> + Send + 'static,
+    ) -> f64 {
+        let ticket = self.outcomes.ticket();
+        let number = ticket.number as f64;
+        let handle = Arc::clone(self);
+        self.send(Work::Short(Box::new(move || {
+            let outcome = guarded(|| work(&handle.database()?.index));
+            handle.settle(ticket, outcome)
+        })));
+        number
+    }
+
+    /// Queues a row to insert; its ticket.
+    pub(crate) fn insert(
+        self: &Arc<Self>,
+        mode: Mode,
+        id: Id,
+        vector: Vec<f32>,
+        payload: Option<String>,
+    ) -> f64 {
+        let ticket = self.outcomes.ticket();
+        let number = ticket.number as f64;
+        self.send(Work::Row(Row { handle: Arc::clone(self), ticket, mode, id, vector, payload }));
+        number
+    }
+
+    /// Inserts rows that were given one by one: together where that works, else one by one, and each for itself.
+    pub(crate) fn insert_rows(rows: Vec<Row>) -> Vec<Unsettled> {
+        let together = rows.len() > 1 && Self::insert_together(&rows);
+        let insert = |row: Row| {
+            let Row { handle, ticket, mode, id, vector, payload } = row;
+            let outcome = match together {
+                true => Ok(()),
+                false => guarded(|| handle.database()?.index.insert(&id, &vector, payload.as_deref(), mode)),
+            };
+            handle.settle(ticket, outcome.map(|()| true))
+        };
+        rows.into_iter().filter_map(insert).collect()
+    }
+
+    /// Inserts all rows, which are for one database, in one write; whether that was done, else none of them is there.
+    fn insert_together(rows: &[Row]) -> bool {
+        let Row { handle, mode, .. } = &rows[0];
+        let insert = || {
+            let index = &handle.database()?.index;
+            let dim = index.config().dim as usize;
+            if rows.iter().any(|row| row.vector.len() != dim) {
+                return Ok(false);
+            }
+            let ids: Vec<Id> = rows.iter().map(|row| row.id.clone()).collect();
+            let vectors: Vec<f32> = rows.iter().flat_map(|row| row.vector.iter().copied()).collect();
+            let payloads: Vec<Option<String>> = rows.iter().map(|row| row.payload.clone()).collect();
+            let all = Rows { ids: Some(&ids), vectors: &vectors, payloads: &payloads };
+            // Few rows are written before other threads have woken.
+            let pool: &dyn Pool = if rows.len() < MANY { &Serial } else { &Readers };
+            index.insert_many(all, *mode, pool, &Control::NONE).map(|_| true)
+        };
+        guarded(insert).unwrap_or(false)
+    }
+
+    /// Settles a write of one row, at once or after the next sync.
+    fn settle(self: Arc<Self>, ticket: Ticket, outcome: Result<bool>) -> Option<Unsettled> {
+        match outcome {
+            Ok(value) if self.sync => {
+                let settle =
+                    move |synced: std::result::Result<(), &Error>| ticket.settle(synced.map(|()| value));
+                Some(Unsettled { handle: self, settle: Box::new(settle) })
+            }
+            outcome => {
+                ticket.settle(outcome.as_ref().copied());
+                None
+            }
+        }
     }
 
     /// Queues a read on the shared threads; `long` for one that runs for more than milliseconds.

@@ -15,6 +15,8 @@ mod convert;
 mod database;
 mod handle;
 mod open;
+mod outcomes;
+mod patience;
 mod pool;
 mod reply;
 mod signal;

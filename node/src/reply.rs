@@ -82,8 +82,13 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
-/// Code, message and causes on lines of their own: the facade makes an `AsteroidError` of them.
+/// [`text_of`] as an error that JavaScript gets.
 pub(crate) fn to_napi(error: &Error) -> napi::Error {
+    napi::Error::from_reason(text_of(error))
+}
+
+/// Code, message and causes on lines of their own: the facade makes an `AsteroidError` of them.
+pub(crate) fn text_of(error: &Error) -> String {
     let mut text = format!("{}\n{}", error.code().as_str(), error.message().replace('\n', " "));
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -91,7 +96,7 @@ pub(crate) fn to_napi(error: &Error) -> napi::Error {
         text.push_str(&cause.to_string().replace('\n', " "));
         source = cause.source();
     }
-    napi::Error::from_reason(text)
+    text
 }
 
 /// The JavaScript value of `value`.

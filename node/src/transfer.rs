@@ -30,7 +30,7 @@ impl Database {
             Ok((export.rows(), handle.keep(export)))
         };
         let (handle, kind) = (Arc::clone(&self.handle), self.kind());
-        self.handle.write(true, pending, work, move |env, (rows, export)| {
+        self.handle.write(pending, work, move |env, (rows, export)| {
             value(env, Exporter { handle, export, rows, kind })
         });
         Ok(promised)

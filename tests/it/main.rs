@@ -20,6 +20,7 @@ mod kv;
 mod model;
 mod model_on_disk;
 mod open;
+mod patience;
 mod recall;
 mod repair;
 #[cfg(feature = "rocksdb")]

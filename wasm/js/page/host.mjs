@@ -1,4 +1,5 @@
-// What the facade needs of the browser: takes the place of node/js/host.cjs, memory.cjs, files.cjs and at-once.cjs.
+// What the facade needs of the browser: takes the place of node/js/host.cjs, memory.cjs, files.cjs, at-once.cjs
+// and writes.cjs.
 import { AsteroidError, invalid, show } from '../../../node/js/errors.cjs'
 
 export const STORES = ['opfs', 'indexeddb', 'redb', 'rocksdb']
@@ -57,6 +58,13 @@ export async function openVectorFile(path) {
 
 /** Here the engine is on a thread of its own. */
 export function searchNow() {}
+
+/** Here a write's ticket is the promise of its outcome. */
+export class Writes {
+  settled(promise) {
+    return promise
+  }
+}
 
 export function fileError(_path, error) {
   return error
