@@ -9,6 +9,7 @@ mod concurrent;
 mod convert;
 mod crash;
 mod damage;
+mod deadline;
 mod export;
 mod filter;
 mod filtered;
@@ -28,3 +29,4 @@ mod shape;
 mod store_crash;
 #[cfg(target_os = "linux")]
 mod syscalls;
+mod width;

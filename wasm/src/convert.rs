@@ -115,12 +115,16 @@ pub(crate) fn some_rows_out(rows: Vec<Option<Row>>, include: Include) -> Object 
 pub(crate) struct SearchArgs {
     k: u32,
     ef_search: Option<u32>,
+    recall: Option<f64>,
+    deadline: Option<f64>,
     offset: u32,
     max_distance: Option<f64>,
     payload: bool,
     vector: bool,
     pub(crate) filter: Option<String>,
     pub(crate) explain: bool,
+    /// When the call was made, where that counts.
+    pub(crate) called: f64,
 }
 
 impl SearchArgs {
@@ -129,12 +133,15 @@ impl SearchArgs {
         Ok(SearchArgs {
             k: args.count("k")?.unwrap_or_default(),
             ef_search: args.count("efSearch")?,
+            recall: args.number("recall")?,
+            deadline: args.number("deadline")?,
             offset: args.count("offset")?.unwrap_or_default(),
             max_distance: args.number("maxDistance")?,
             payload: args.flag("payload")?,
             vector: args.flag("vector")?,
             filter: args.text("filter")?,
             explain: args.flag("explain")?,
+            called: args.number("called")?.unwrap_or_default(),
         })
     }
 
@@ -143,6 +150,8 @@ impl SearchArgs {
         SearchParams {
             k: self.k as usize,
             ef_search: self.ef_search.map_or(defaults.ef_search, |ef| ef as usize),
+            recall: self.recall,
+            deadline: self.deadline,
             offset: self.offset as usize,
             max_distance: self.max_distance.map(|distance| distance as f32),
             include: Include { payload: self.payload, vector: self.vector },
@@ -165,12 +174,15 @@ pub(crate) fn explain_out(explain: &Explain, select_ms: f64, search_ms: f64) -> 
         ("measured", explain.measured as f64),
         ("lists", explain.lists as f64),
         ("checked", explain.checked as f64),
+        ("efSearch", explain.ef_search as f64),
         ("selectMs", select_ms),
         ("searchMs", search_ms),
     ]);
     set(&out, "plan", explain.plan);
     set(&out, "fellBack", explain.fell_back);
     set(&out, "exact", explain.exact);
+    set(&out, "complete", explain.complete);
+    set(&out, "recall", explain.recall.map_or(JsValue::NULL, JsValue::from_f64));
     set(&out, "costs", numbers(&[("scan", scan), ("bridge", bridge), ("sweep", sweep)]));
     out
 }

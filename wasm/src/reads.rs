@@ -50,7 +50,7 @@ impl Engine {
         let args = SearchArgs::read(args).map_err(|error| to_js(&error))?;
         let params = args.params();
         let started = host::now();
-        let found = host::control(|control| {
+        let found = host::control_since(args.called, |control| {
             let selection = select(&self.index, args.filter.as_deref())?;
             let selected = host::now();
             let (hits, explain) = self.index.search_among(&query, &params, selection.as_ref(), control)?;
