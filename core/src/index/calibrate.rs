@@ -25,9 +25,9 @@ const HOLDS: u64 = 5;
 /// Times the places that the neighbours of a row took, as far as they are known: with so many it was searched for widely
 /// enough. Widths that came of 3 and 4 are the same but for the highest recalls.
 const TIMES: u32 = 3;
-/// Rows measured by codes, or by vectors, after which a sample of at least so many rows is large enough: 0.1 to 0.2 s.
-const BY_CODES: u64 = 1 << 20;
-const BY_VECTORS: u64 = 1 << 19;
+/// Rows measured by codes, or by vectors, after which a sample of at least so many rows is large enough: 0.1 to 0.3 s.
+const BY_CODES: u64 = 3 << 19;
+const BY_VECTORS: u64 = 3 << 18;
 const FEWEST: usize = 16;
 
 /// What is learnt at a time. Of the more neighbours a row has part in it, the fewer rows will do.
@@ -42,7 +42,7 @@ struct Tier {
 }
 
 const TIERS: [Tier; 4] = [
-    Tier { k: 4, sample: 640, least: 64, most: 4096 },
+    Tier { k: 4, sample: 512, least: 256, most: 4096 },
     Tier { k: 16, sample: 256, least: 128, most: 4096 },
     Tier { k: 128, sample: 48, least: 512, most: 8192 },
     Tier { k: 1024, sample: 16, least: 2048, most: 16_384 },

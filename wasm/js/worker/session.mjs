@@ -177,9 +177,7 @@ const SELDOM = new Set(['check', 'compact', 'mergePayload', 'repair'])
 
 /** Whether a filter in there may have a pattern, or a recall is asked for. */
 const seldom = (args) =>
-  args.some(
-    (arg) => arg?.recall || (typeof arg === 'string' ? arg : arg?.filter)?.includes?.('"$regex"'),
-  )
+  args.some((arg) => arg?.recall || (typeof arg === 'string' ? arg : arg?.filter)?.includes?.('"$regex"'))
 
 /** A call of the engine that changes no rows. */
 const read = (name) => (_session, owner, call, args) =>
