@@ -14,9 +14,9 @@ use super::watch::Watch;
 use super::{DEFAULT_EF_SEARCH, Index};
 use crate::codes::Coded;
 use crate::hnsw::{GOLDEN, Reach, Scratch, Traced, mix, node_of_key, traced_beam};
-use crate::{Code, Result, Slot, sync};
+use crate::{Code, Error, RECALLS, Result, Slot, sync};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 
 /// Fewer rows than these are all measured: that takes less than to learn how not to.
 const FEW: u64 = 1000;
@@ -53,7 +53,8 @@ const TIERS: [Tier; 4] = [
 pub(crate) struct Widths {
     /// Rows that came or went.
     changed: AtomicU64,
-    tiers: [Learning; TIERS.len()],
+    /// Made for the first who asks.
+    tiers: OnceLock<Box<[Learning; TIERS.len()]>>,
 }
 
 #[derive(Default)]
@@ -103,6 +104,10 @@ impl Widths {
 
     fn changed(&self) -> u64 {
         self.changed.load(Ordering::Relaxed)
+    }
+
+    fn of(&self, tier: usize) -> &Learning {
+        &self.tiers.get_or_init(Box::default)[tier]
     }
 }
 
@@ -189,15 +194,21 @@ impl Index {
             return Some(all(wanted, live));
         }
         let (tier, _) = tier_of(wanted);
-        let known = self.widths.tiers[tier].known(self.widths.changed())?;
+        let known = self.widths.of(tier).known(self.widths.changed())?;
         Some(self.width_by(&known, recall, wanted, live))
     }
 
     /// [`Index::width`], learnt where it is not known, as far as `watch` lets it: where it stops that, as before, or as if
-    /// nothing had been asked for.
+    /// nothing had been asked for. `INVALID_ARGUMENT` for what is no recall.
     // By its name it is in the half of the engine that browsers load late.
     #[inline(never)]
     pub(crate) fn width_for(&self, recall: f64, wanted: usize, watch: &Watch<'_>) -> Result<Width> {
+        if !RECALLS.contains(&recall) {
+            let (least, most) = (RECALLS.start(), RECALLS.end());
+            return Err(Error::invalid(format!(
+                "recall must be a number from {least} to {most}, not {recall}"
+            )));
+        }
         let live = self.published.load().live;
         if self.measures_all(wanted, live) {
             return Ok(all(wanted, live));
@@ -222,7 +233,7 @@ impl Index {
     /// What is known for so many rows wanted; of old where somebody is learning, or there was no time to.
     fn known(&self, wanted: usize, watch: &Watch<'_>) -> Result<Option<Arc<Known>>> {
         let (at, from) = tier_of(wanted);
-        let (tier, learning) = (&TIERS[at], &self.widths.tiers[at]);
+        let (tier, learning) = (&TIERS[at], self.widths.of(at));
         let known = learning.known(self.widths.changed());
         if known.is_some() {
             return Ok(known);

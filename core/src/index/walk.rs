@@ -12,7 +12,7 @@ use crate::hnsw::{Layer, Scratch, beam, greedy, node_of_key, rank_of_key, sort_k
 use crate::kv::{Read, Space};
 use crate::simd;
 use crate::vectors::RowRef;
-use crate::{Control, Error, MAX_K, Metric, Pool, RECALLS, Result, Slot, sync};
+use crate::{Control, Error, MAX_K, Metric, Pool, Result, Slot, sync};
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -307,8 +307,7 @@ impl Index {
         let half = params.deadline.map(|deadline| deadline / 2.0);
         let (params, recall) = self.widened(params, &Watch::new(control, control.called, half))?;
         let watch = Watch::new(control, control.called, params.deadline);
-        let (hits, explain) = self.search_within(query, &params, selection, forced, &watch)?;
-        Ok((hits, Explain { recall, ..explain }))
+        self.search_within(query, &params, recall, selection, forced, &watch)
     }
 
     /// `params` with the pool that the recall asked for takes, where one is, and the recall that is expected of it.
@@ -322,6 +321,7 @@ impl Index {
         &self,
         query: &[f32],
         params: &SearchParams,
+        recall: Option<f64>,
         selection: Option<&Selection>,
         forced: Option<Plan>,
         watch: &Watch<'_>,
@@ -337,6 +337,7 @@ impl Index {
             }
         })?;
         explain.ef_search = params.ef_search.max(params.k + params.offset);
+        explain.recall = recall;
         explain.complete = !watch.is_late();
         let near = |rank| params.max_distance.is_none_or(|limit| self.config.metric.distance(rank) <= limit);
         let rows: Vec<(Slot, f32)> = found
@@ -390,9 +391,9 @@ impl Index {
             let found = control.check().and_then(|()| {
                 let from = if params.deadline.is_some() { (control.now)() } else { 0.0 };
                 let watch = Watch::new(control, from, params.deadline);
-                self.search_within(&queries[i * dim..][..dim], &params, selection, None, &watch)
+                self.search_within(&queries[i * dim..][..dim], &params, recall, selection, None, &watch)
             });
-            *sync::lock(&results[i]) = found.map(|(hits, explain)| (hits, Explain { recall, ..explain }));
+            *sync::lock(&results[i]) = found;
         });
         results.into_iter().map(|result| result.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
     }
@@ -410,16 +411,8 @@ impl Index {
         if params.k + params.offset > MAX_K {
             return Err(Error::invalid(format!("k + offset must be at most {MAX_K}")));
         }
-        if let Some(recall) = params.recall.filter(|recall| !RECALLS.contains(recall)) {
-            let (least, most) = (RECALLS.start(), RECALLS.end());
-            return Err(Error::invalid(format!(
-                "recall must be a number from {least} to {most}, not {recall}"
-            )));
-        }
-        if let Some(deadline) = params.deadline.filter(|ms| ms.is_nan() || *ms <= 0.0) {
-            return Err(Error::invalid(format!(
-                "deadline must be a positive number of milliseconds, not {deadline}"
-            )));
+        if params.deadline.is_some_and(|ms| ms.is_nan() || ms <= 0.0) {
+            return Err(Error::invalid("deadline must be a positive number of milliseconds"));
         }
         if params.max_distance.is_some_and(f32::is_nan) {
             return Err(Error::invalid("maxDistance must be a number"));

@@ -28,12 +28,14 @@ impl<'a> Watch<'a> {
     }
 
     /// Whether to leave it at what was found so far; `ABORTED` where the caller asked to stop.
+    #[inline(never)]
     pub(crate) fn stops(&self) -> Result<bool> {
         self.control.check()?;
         Ok(self.looks_late())
     }
 
     /// [`Watch::stops`], for who asks so often that not every time need be one to hear the caller.
+    #[inline(never)]
     pub(crate) fn stops_at_hop(&self) -> Result<bool> {
         let looks = self.looks.get() + 1;
         self.looks.set(looks % LOOKS);
