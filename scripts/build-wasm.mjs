@@ -86,6 +86,8 @@ const SELDOM = [
   /Index>::(check|repair)$/,
   /^engine_(check|repair|compact|export|mergePayload)$/,
   /Index>::each_entry/,
+  // How wide to search for a recall.
+  /Index>::width_for$/,
   // Sweeps of dead rows.
   /Index>::advance$/,
   /^(importer|exporter)_/,

@@ -30,11 +30,11 @@ pub use export::{EXPORT_VERSION, Export, ExportHeader, Import};
 pub use id::{Id, MAX_ID_BYTES, Slot};
 pub use index::{
     BulkPhase, CheckReport, DEFAULT_EF_SEARCH, Explain, Hit, Include, Index, Inserted, Insertion, Mode,
-    Problem, Repaired, Row, Rows, SearchParams, Selection, Snapshot, Stats, Stores,
+    Problem, Repaired, Row, Rows, SearchParams, Selection, Snapshot, Stats, Stores, Width,
 };
 pub use metric::Metric;
 pub use options::{
     Config, Durability, FORMAT_VERSION, LinkPolicy, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES,
-    Manifest, OpenRequest, Options, Quantization, StoreKind, VectorStorage,
+    Manifest, OpenRequest, Options, Quantization, RECALLS, StoreKind, VectorStorage,
 };
 pub use pool::{Control, Pool, Serial};

@@ -10,6 +10,8 @@ pub const MAX_DIM: u32 = 65_535;
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 /// Largest `k` plus `offset` of a search.
 pub const MAX_K: usize = 1_000_000;
+/// What [`crate::SearchParams::recall`] may ask for.
+pub const RECALLS: std::ops::RangeInclusive<f64> = 0.5..=0.999;
 /// Smallest cache budget, in bytes.
 pub const MIN_CACHE_BYTES: u64 = 4 << 20;
 

@@ -22,17 +22,22 @@ impl Pool for Serial {
     }
 }
 
-/// How a long call reports progress and learns that it should stop.
+/// How a long call reports progress, learns that it should stop, and what time it is.
 pub struct Control<'a> {
     /// Asked at safe points; `true` ends the call with `ABORTED` and nothing of it kept.
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
     /// Told (rows done, rows in all), now and then and once at the end.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
+    /// The host's clock, in milliseconds since any moment. Asked by searches that have a deadline alone.
+    pub now: &'a (dyn Fn() -> f64 + Sync),
+    /// When the call was made, by that clock: its deadline counts from then.
+    pub called: f64,
 }
 
 impl Control<'_> {
-    /// Never cancelled, progress ignored.
-    pub const NONE: Control<'static> = Control { cancelled: &|| false, progress: &|_, _| {} };
+    /// Never cancelled, progress ignored, and time stands still.
+    pub const NONE: Control<'static> =
+        Control { cancelled: &|| false, progress: &|_, _| {}, now: &|| 0.0, called: 0.0 };
 
     /// `ABORTED` where the caller asked to stop.
     pub fn check(&self) -> crate::Result<()> {

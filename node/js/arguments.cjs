@@ -4,6 +4,8 @@ const { invalid, show } = require('./errors.cjs')
 const { filterText } = require('./filters.cjs')
 
 const MAX_K = 1_000_000
+const MIN_RECALL = 0.5
+const MAX_RECALL = 0.999
 const INCLUDES = ['payload', 'vector']
 
 function distance(a, b) {
@@ -91,6 +93,24 @@ function checkInclude(include) {
   return { payload: include.includes('payload'), vector: include.includes('vector') }
 }
 
+/** A number of milliseconds, or `undefined` where there is no limit. */
+function checkDeadline(deadline) {
+  if (deadline === undefined || deadline === Number.POSITIVE_INFINITY) return undefined
+  if (typeof deadline !== 'number' || !(deadline > 0)) {
+    throw invalid(`deadline must be a positive number of milliseconds, not ${show(deadline)}`)
+  }
+  return deadline
+}
+
+function checkRecall(recall, efSearch) {
+  if (recall === undefined) return undefined
+  if (typeof recall !== 'number' || !(recall >= MIN_RECALL && recall <= MAX_RECALL)) {
+    throw invalid(`recall must be a number from ${MIN_RECALL} to ${MAX_RECALL}, not ${show(recall)}`)
+  }
+  if (efSearch !== undefined) throw invalid('recall decides on efSearch: give one of them, not both')
+  return recall
+}
+
 /** The arguments of a search, as the addon takes them. */
 function checkSearch(options, known, what) {
   const given = checkOptions(options, known, what)
@@ -106,6 +126,8 @@ function checkSearch(options, known, what) {
     args: {
       k,
       efSearch: integer(given.efSearch, 'efSearch', 1, MAX_K),
+      recall: checkRecall(given.recall, given.efSearch),
+      deadline: checkDeadline(given.deadline),
       offset,
       maxDistance: maxDistance === Number.POSITIVE_INFINITY ? undefined : maxDistance,
       ...checkInclude(given.include),

@@ -21,6 +21,8 @@ function searchNow(addon, query, args, signal) {
   desk[3] = args.maxDistance ?? Number.POSITIVE_INFINITY
   desk[4] = args.payload ? 1 : 0
   desk[5] = args.vector ? 1 : 0
+  desk[6] = args.recall ?? 0
+  desk[7] = args.deadline ?? 0
   let rows
   let failure
   try {

@@ -25,7 +25,7 @@ const { toVector } = require('./vectors.cjs')
 const { Writes } = require('./writes.cjs')
 
 const FROM_OPEN = Symbol('open')
-const SEARCH_KNN = ['k', 'efSearch', 'filter', 'signal']
+const SEARCH_KNN = ['k', 'efSearch', 'recall', 'filter', 'deadline', 'signal']
 const SEARCH_MANY = [...SEARCH_KNN, 'include', 'maxDistance', 'offset']
 const SEARCH = [...SEARCH_MANY, 'explain']
 const MAX_BATCH = 100_000

@@ -376,8 +376,23 @@ export interface SearchKnnOptions extends SignalOptions {
   k?: number | undefined
   /** Candidates kept while walking the graph, 1 to 1,000,000. More find more of the true nearest. Default 64. */
   efSearch?: number | undefined
+  /**
+   * In the place of `efSearch`: the part of the true nearest to be found on average, 0.5 to 0.999. The database takes the
+   * least `efSearch` that finds it for rows of its own, searched for as if they were not there; queries that resemble no
+   * row may need more. The first search that asks learns it, and again when a fifth of the rows came or went, which takes
+   * 0.05 to 0.15 s with `'sq8'`, twice as much otherwise, where the database is in memory; separately for `k + offset` up
+   * to 4, 16, 128 and beyond.
+   */
+  recall?: number | undefined
   /** Only rows whose payload matches: still `k` of them, if there are so many. */
   filter?: Filter | undefined
+  /**
+   * Milliseconds, more than 0, after which the search answers with the nearest found so far, which may be fewer than `k`,
+   * instead of going on; `explain.complete` tells. Counted from the call, time in queues included; in `searchMany` for each
+   * query from when it begins. However late, a search looks around for some microseconds. What is not cut short: looking
+   * up a filter, reading what is answered, and one wait for a disk. Default: none.
+   */
+  deadline?: number | undefined
 }
 
 /** How to search. */
@@ -421,6 +436,15 @@ export interface Explain {
   checked: number
   /** What each plan was expected to cost, in vectors measured, rounded up. */
   costs: { scan: number; bridge: number; sweep: number }
+  /** The `efSearch` asked for, or that the recall asked for took, or the default; at least `k + offset`. */
+  efSearch: number
+  /**
+   * The part of the true nearest that searches without a filter find with it, by the sample that it was learnt from;
+   * `null` where no recall was asked for, or the deadline left no time to learn.
+   */
+  recall: number | null
+  /** Whether the search came to its end: false where its deadline passed. */
+  complete: boolean
   /** Milliseconds spent on the filter's lookups. */
   selectMs: number
   /** Milliseconds spent on the search. */
@@ -747,14 +771,15 @@ export class AsteroidDB<P extends object = Payload> {
   /**
    * The `k` nearest rows, nearest first: ids and exact distances.
    *
-   * In Node, one without a filter that is expected to take at most 0.3 ms, by what the database's last searches took, is done
-   * on the calling thread where no other read waits or runs; any other on the threads for reads. Either way the promise
-   * is settled in a later turn of the event loop.
+   * In Node, one that is expected to take at most 0.3 ms, by what the database's last searches took, and has neither a
+   * filter nor a width to learn for its `recall`, is done on the calling thread where no other read waits or runs; any
+   * other on the threads for reads. Either way the promise is settled in a later turn of the event loop.
    *
    * Rejects with `DIMENSION_MISMATCH`, `INVALID_ARGUMENT`, `ABORTED`.
    *
    * ```ts
    * const hits = await db.searchKnn(query, { k: 10, efSearch: 128 })
+   * const most = await db.searchKnn(query, { k: 10, recall: 0.95, deadline: 20 })
    * ```
    */
   searchKnn(query: Vector, options?: SearchKnnOptions): Promise<Hit<P>[]>

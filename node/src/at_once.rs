@@ -77,7 +77,7 @@ impl Pace {
         self.cost = if self.cost > 0.0 { self.cost + (seen - self.cost) / 8.0 } else { seen };
     }
 
-    /// Has the next searches run on other threads: much of the database is about to change.
+    /// Has the next searches run on other threads: much of the database is about to change, or a search was cut short.
     pub(crate) fn start_over(&mut self) {
         self.streak = 0;
     }

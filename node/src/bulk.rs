@@ -67,6 +67,7 @@ fn build(handle: &Handle, index: &Index, rows: Rows<'_>, threads: usize, watch: 
             steps.done.store(done, Ordering::Relaxed);
             watch.report(done, total, steps.now.load(Ordering::Relaxed));
         },
+        ..Control::NONE
     };
     let built = index.bulk_build(rows, &workers, &control, &|phase| {
         steps.enter(phase.number());

@@ -94,16 +94,21 @@ pub(crate) fn fill_hits(env: &Env, out: &mut Object<'_>, hits: &[Hit], include: 
 }
 
 /// How to search, as numbers on a desk: `k`, `efSearch` (0 for the engine's default), `offset`, the farthest distance to
-/// return, and 1 where payloads are to be brought, 1 where vectors are. `None` where it is too small to say so.
+/// return, 1 where payloads are to be brought, 1 where vectors are, the recall and the deadline (each 0 for none). `None`
+/// where it is too small to say so.
 ///
 /// A search by [`SearchArgs`] has objects made and taken apart; numbers in memory that both sides share cost next to
 /// nothing.
 pub(crate) fn desk_params(desk: &[f64]) -> Option<SearchParams> {
-    let &[k, ef_search, offset, max_distance, payload, vector, ..] = desk else { return None };
+    let &[k, ef_search, offset, max_distance, payload, vector, recall, deadline, ..] = desk else {
+        return None;
+    };
     let defaults = SearchParams::default();
     Some(SearchParams {
         k: k as usize,
         ef_search: if ef_search > 0.0 { ef_search as usize } else { defaults.ef_search },
+        recall: (recall > 0.0).then_some(recall),
+        deadline: (deadline > 0.0).then_some(deadline),
         offset: offset as usize,
         max_distance: (max_distance < f64::INFINITY).then_some(max_distance as f32),
         include: Include { payload: payload > 0.0, vector: vector > 0.0 },
@@ -170,6 +175,10 @@ pub struct SearchArgs {
     pub k: u32,
     /// Candidate pool; the engine's default where left out.
     pub ef_search: Option<u32>,
+    /// The recall that decides on the candidate pool.
+    pub recall: Option<f64>,
+    /// Milliseconds that each query may take.
+    pub deadline: Option<f64>,
     /// Rows to leave out first.
     pub offset: u32,
     /// Farthest distance to return.
@@ -204,6 +213,8 @@ pub(crate) fn explain_out<'env>(
     out.set("plan", explain.plan)?;
     out.set("fellBack", explain.fell_back)?;
     out.set("exact", explain.exact)?;
+    out.set("complete", explain.complete)?;
+    out.set("recall", explain.recall)?;
     for (name, figure) in [
         ("rows", explain.rows),
         ("matches", explain.matches),
@@ -211,6 +222,7 @@ pub(crate) fn explain_out<'env>(
         ("measured", explain.measured),
         ("lists", explain.lists),
         ("checked", explain.checked),
+        ("efSearch", explain.ef_search as u64),
     ] {
         out.set(name, figure as f64)?;
     }
@@ -226,6 +238,8 @@ impl SearchArgs {
         SearchParams {
             k: self.k as usize,
             ef_search: self.ef_search.map_or(defaults.ef_search, |ef| ef as usize),
+            recall: self.recall,
+            deadline: self.deadline,
             offset: self.offset as usize,
             max_distance: self.max_distance.map(|distance| distance as f32),
             include: Include { payload: self.payload, vector: self.vector },

@@ -9,7 +9,7 @@ use crate::open::Facts;
 use crate::outcomes::Found;
 use crate::pool::Readers;
 use crate::reply::{Raw, nothing, promise, to_napi, value};
-use crate::signal::{AbortFlag, ReportArgs, Watch};
+use crate::signal::{AbortFlag, ReportArgs, Watch, milliseconds};
 use crate::stage::Stage;
 use asteroid_core::filter::Filter;
 use asteroid_core::{
@@ -20,7 +20,7 @@ use napi::Env;
 use napi::bindgen_prelude::{Float64ArraySlice, Function, Null, Object};
 use napi_derive::napi;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Queries of a `searchMany` that go to the engine at a time: between two such runs other long calls get
 /// their turn on the threads.
@@ -47,7 +47,11 @@ fn mode(upsert: bool) -> Mode {
 
 /// What a search asks for, in places of its pool.
 fn units(params: &SearchParams) -> u32 {
-    u32::try_from(params.ef_search.max(params.k + params.offset)).unwrap_or(u32::MAX)
+    u32::try_from(params.ef_search.max(wanted(params))).unwrap_or(u32::MAX)
+}
+
+fn wanted(params: &SearchParams) -> usize {
+    params.k + params.offset
 }
 
 fn brings_more(params: &SearchParams) -> bool {
@@ -274,10 +278,16 @@ impl Database {
                 let started = Instant::now();
                 let selection = select(index, args.filter.as_deref())?;
                 let selected = started.elapsed();
+                // One that has to learn how wide to search says nothing of others.
+                let usual = params.recall.is_none_or(|recall| index.width(recall, wanted(&params)).is_some());
                 let (hits, explain) = index.search_among(&query, &params, selection.as_ref(), control)?;
                 let searched = started.elapsed() - selected;
-                if selection.is_none() {
-                    handle.note_search(units(&params), brings_more(&params), false, started);
+                if selection.is_none() && usual {
+                    let asked = SearchParams { ef_search: explain.ef_search, ..params };
+                    handle.note_search(units(&asked), brings_more(&params), false, started);
+                }
+                if !explain.complete {
+                    handle.note_unfinished(brings_more(&params));
                 }
                 Ok((hits, args.explain.then_some((explain, selected, searched))))
             })
@@ -286,8 +296,8 @@ impl Database {
             let mut out = Object::new(env)?;
             fill_hits(env, &mut out, &hits, params.include)?;
             if let Some((explain, selected, searched)) = explain {
-                let ms = |time: Duration| time.as_secs_f64() * 1e3;
-                out.set("explain", explain_out(env, &explain, ms(selected), ms(searched))?)?;
+                let [selected, searched] = [selected, searched].map(milliseconds);
+                out.set("explain", explain_out(env, &explain, selected, searched)?)?;
             }
             value(env, out)
         });
@@ -302,11 +312,26 @@ impl Database {
         // SAFETY: the facade shares this memory with no other thread, and JavaScript does not run before this returns.
         #[allow(unsafe_code)]
         let desk = unsafe { desk.as_mut() };
-        let Some(params) = desk_params(desk) else { return nothing(env, ()) };
+        let Some(mut params) = desk_params(desk) else { return nothing(env, ()) };
         let more = brings_more(&params);
-        let work =
-            |index: &asteroid_core::Index| Ok(index.search_among(query, &params, None, &Control::NONE)?.0);
-        match self.handle.search_at_once(units(&params), more, work) {
+        if let Some(recall) = params.recall.take() {
+            // To learn how wide to search takes long.
+            let Some(width) = self.handle.width(recall, wanted(&params)) else { return nothing(env, ()) };
+            params.ef_search = width.ef_search;
+        }
+        let called = Instant::now();
+        let now = || milliseconds(called.elapsed());
+        let work = |index: &asteroid_core::Index| {
+            let control = Control { now: &now, ..Control::NONE };
+            index.search_among(query, &params, None, &control)
+        };
+        let outcome = self.handle.search_at_once(units(&params), more, work);
+        if let Some(Ok((_, explain))) = &outcome
+            && !explain.complete
+        {
+            self.handle.note_unfinished(more);
+        }
+        match outcome.map(|outcome| outcome.map(|(found, _)| found)) {
             None => nothing(env, ()),
             Some(Err(error)) => Err(to_napi(&error)),
             Some(Ok(found)) if !more && desk_hits(&found, desk) => value(env, found.len() as u32),

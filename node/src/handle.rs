@@ -6,7 +6,7 @@ use crate::pool::Readers;
 use crate::reply::{Pending, Raw, closed, guarded};
 use crate::writer::{Job, Row, Unsettled, Work, run_queue};
 use crate::{pool, teardown};
-use asteroid_core::{Code, Control, Error, Export, Id, Index, Mode, Pool, Result, Rows, Serial};
+use asteroid_core::{Code, Control, Error, Export, Id, Index, Mode, Pool, Result, Rows, Serial, Width};
 use asteroid_native_storage::Database as Opened;
 use napi::Env;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -295,6 +295,20 @@ impl Handle {
         if long { pool::long(job) } else { pool::read(job) }
     }
 
+    /// Whether anything is under way that a search on the calling thread would get in the way of, or wait for.
+    fn is_busy(&self) -> bool {
+        // An answer that waits to be delivered would wait for this one too.
+        READS.load(Ordering::Relaxed) > 0
+            || self.undelivered.load(Ordering::Relaxed) > 0
+            || self.unfinished.load(Ordering::Acquire) > 0
+    }
+
+    /// How wide a search for so many rows goes that asks for that recall; `None` where that is not known yet, or it is not
+    /// to be done at once anyway.
+    pub(crate) fn width(&self, recall: f64, wanted: usize) -> Option<Width> {
+        if self.is_busy() { None } else { self.database().ok()?.index.width(recall, wanted) }
+    }
+
     /// Runs a search of so many units on this thread, the one that asks; `None` where it had better go to the others: it
     /// may take long or have to wait for somebody. `more` for one that brings more than ids and distances.
     pub(crate) fn search_at_once<T>(
@@ -303,12 +317,8 @@ impl Handle {
         more: bool,
         work: impl FnOnce(&Index) -> Result<T>,
     ) -> Option<Result<T>> {
-        // An answer that waits to be delivered would wait for this one too.
-        let busy = READS.load(Ordering::Relaxed) > 0
-            || self.undelivered.load(Ordering::Relaxed) > 0
-            || self.unfinished.load(Ordering::Acquire) > 0;
         let began = Instant::now();
-        if busy || !lock(&self.paces[usize::from(more)]).allows(units, began) {
+        if self.is_busy() || !lock(&self.paces[usize::from(more)]).allows(units, began) {
             return None;
         }
         // A `close` would be among what is unfinished, so nobody waits for this reference to go.
@@ -322,6 +332,11 @@ impl Handle {
     pub(crate) fn note_search(&self, units: u32, more: bool, at_once: bool, began: Instant) {
         let now = Instant::now();
         lock(&self.paces[usize::from(more)]).note(units, now - began, at_once, now);
+    }
+
+    /// Takes note of a search that its deadline cut short: how long it would have taken is not known.
+    pub(crate) fn note_unfinished(&self, more: bool) {
+        lock(&self.paces[usize::from(more)]).start_over();
     }
 
     fn wait_for_reads(&self, patience: Option<Duration>) {

@@ -35,6 +35,11 @@ pub(crate) type ReportArgs = FnArgs<(f64, f64, u32)>;
 // Weak: a progress callback alone does not keep the process alive. The pending promise does.
 type Callback = ThreadsafeFunction<ReportArgs, (), ReportArgs, Status, false, true>;
 
+/// As JavaScript counts time.
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
 const BETWEEN_REPORTS: Duration = Duration::from_millis(50);
 
 struct Progress {
@@ -49,11 +54,17 @@ impl Progress {
     }
 }
 
-/// What one call listens to and reports to; by default, to nobody.
-#[derive(Default)]
+/// What one call listens to and reports to, by default to nobody, and when it was made.
 pub(crate) struct Watch {
     abort: Option<Arc<AtomicBool>>,
     progress: Option<Progress>,
+    called: Instant,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch { abort: None, progress: None, called: Instant::now() }
+    }
 }
 
 impl Watch {
@@ -70,7 +81,7 @@ impl Watch {
             }
             None => None,
         };
-        Ok(Watch { abort: abort.map(|flag| Arc::clone(&flag.0)), progress })
+        Ok(Watch { abort: abort.map(|flag| Arc::clone(&flag.0)), progress, ..Watch::default() })
     }
 
     /// Whether the call should end: its signal fired, or the environment that asked goes away.
@@ -104,6 +115,8 @@ impl Watch {
         work(&Control {
             cancelled: &|| self.cancelled(handle),
             progress: &|done, total| self.report(done, total, 0),
+            now: &|| milliseconds(self.called.elapsed()),
+            called: 0.0,
         })
     }
 }

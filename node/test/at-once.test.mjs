@@ -119,6 +119,8 @@ test('answered at once or on other threads, answers are the same', async (t) => 
     { k: 60, offset: 10 },
     { k: 1001 },
     { k: 5, efSearch: 300 },
+    { k: 5, recall: 0.95 },
+    { k: 5, deadline: 1000 },
     { k: 5, offset: 2, maxDistance: 0.5 },
     { k: 5, maxDistance: 0 },
     { k: 5, maxDistance: Number.POSITIVE_INFINITY },
@@ -136,6 +138,23 @@ test('answered at once or on other threads, answers are the same', async (t) => 
   assert.deepEqual(new Set([first.id, second.id]), new Set(['text', 2n ** 60n]))
   assert.equal(typeof third.id, 'number')
   assert.deepEqual(await db.search(query, { k: 2, filter: { kind: 'text' } }), [{ id: 'text', distance: 0 }])
+})
+
+test('how wide to search for a recall is learnt on other threads, also when it is learnt anew', async (t) => {
+  const { db, query } = await small(t)
+  const grow = async (rows) => db.insertMany({ vectors: vectors(random(t), rows, 8) })
+  await grow(2000)
+  const plain = () => db.searchKnn(query)
+  const asking = () => db.searchKnn(query, { recall: 0.9 })
+  await warm(plain)
+  assert.equal(await isAtOnce(asking), false)
+  await warm(asking)
+  await grow(500)
+  await warm(plain)
+  assert.equal(await isAtOnce(asking), false)
+  await warm(asking)
+  const [here, there] = await Promise.all([asking(), asking()])
+  assert.deepEqual(here, there)
 })
 
 test('of a burst one search is answered at once, and all of them', async (t) => {

@@ -256,6 +256,7 @@ fn aborted_in_any_step_the_database_is_empty_and_takes_the_next_build() {
         let control = Control {
             cancelled: &|| stop.load(Ordering::Relaxed),
             progress: &|done, total| assert!(done <= total),
+            ..Control::NONE
         };
         let phase = |now| stop.store(stop.load(Ordering::Relaxed) || now == step, Ordering::Relaxed);
         let error = index.bulk_build(plain(&vectors), &Threads(2), &control, &phase).unwrap_err();

@@ -130,7 +130,7 @@ fn cut_short_anywhere_there_is_no_database_and_the_next_call_makes_it() {
                 copy(&dir.path().join("b"), &there);
                 left.lock().unwrap().push(there);
             };
-            let control = Control { cancelled: &|| false, progress: &progress };
+            let control = Control { progress: &progress, ..Control::NONE };
             convert(&source, &target, Some(to), &control).unwrap();
             is_whole(&at(&target.dir), to, &wanted);
             let mut left = left.into_inner().unwrap();
@@ -155,10 +155,8 @@ fn cut_short_anywhere_there_is_no_database_and_the_next_call_makes_it() {
                     vector_file: Some(dir.path().join(format!("aborted-{stop}.vectors"))),
                 };
                 let asked = AtomicU64::new(0);
-                let control = Control {
-                    cancelled: &|| asked.fetch_add(1, Ordering::Relaxed) >= stop,
-                    progress: &|_, _| {},
-                };
+                let control =
+                    Control { cancelled: &|| asked.fetch_add(1, Ordering::Relaxed) >= stop, ..Control::NONE };
                 let error = convert(&source, &aborted, Some(to), &control).unwrap_err();
                 assert_eq!(error.code(), Code::Aborted, "stop {stop}: {error}");
                 let names: Vec<_> =

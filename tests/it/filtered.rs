@@ -376,7 +376,7 @@ fn ranges_over_more_values_than_lookups_may_read_are_decided_by_payloads() {
         assert!(hits.iter().all(|hit| (0..=100u64).any(|id| hit.id == Id::from(id))), "{many}");
         assert_eq!(db.count_selected(&selection, &Control::NONE).unwrap(), 101, "{many}");
     }
-    let stop = Control { cancelled: &|| true, progress: &|_, _| () };
+    let stop = Control { cancelled: &|| true, ..Control::NONE };
     let selection = db.select(&parsed(&json!({"$nor": ranges(400)})).unwrap()).unwrap();
     assert_eq!(db.count_selected(&selection, &stop).unwrap_err().code(), Code::Aborted);
 }
@@ -388,7 +388,7 @@ fn an_aborted_delete_deletes_nothing() {
         db.insert(&id.into(), &[id as f32; DIM], Some(r#"{"t":"some words"}"#), Mode::Insert).unwrap();
     }
     let filter = Arc::new(Filter::parse(r#"{"t":{"$regex":"words"}}"#).unwrap());
-    let control = Control { cancelled: &|| true, progress: &|_, _| () };
+    let control = Control { cancelled: &|| true, ..Control::NONE };
     assert_eq!(db.delete_where(&filter, &control).unwrap_err().code(), Code::Aborted);
     assert_eq!(db.count().unwrap(), 50);
     assert_eq!(db.delete_where(&filter, &Control::NONE).unwrap(), 50);

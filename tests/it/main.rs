@@ -9,6 +9,7 @@ mod concurrent;
 mod convert;
 mod crash;
 mod damage;
+mod deadline;
 mod export;
 mod filter;
 mod filtered;
@@ -29,3 +30,4 @@ mod shape;
 mod store_crash;
 #[cfg(target_os = "linux")]
 mod syscalls;
+mod width;

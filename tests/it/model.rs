@@ -132,6 +132,7 @@ fn draw_calls(rng: &mut Rng, shape: &Shape, count: usize) -> Vec<Call> {
                             .chance(20)
                             .then_some([near, f32::INFINITY, -1.0, 0.0][rng.below(4) as usize]),
                         include: ALL,
+                        ..SearchParams::default()
                     },
                 )
             }
@@ -263,6 +264,7 @@ fn aborted(index: &Index, model: &mut Model, write: &Write, after: u32, what: &s
     let control = Control {
         cancelled: &|| asked.fetch_add(1, Ordering::Relaxed) >= after,
         progress: &|done, total| assert!(done <= total),
+        ..Control::NONE
     };
     let rows = Rows { ids: ids.as_deref(), vectors, payloads };
     match index.insert_many(rows, *mode, &Serial, &control) {

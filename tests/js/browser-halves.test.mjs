@@ -28,6 +28,7 @@ async function usual([name, storage]) {
   const filter = { $or: [{ kind: 'third', row: { $lt: 2000 } }, { words: { $in: ['b3'] } }] }
   for (let round = 0; round < 2; round++) {
     await db.search(vector(50), { k: 5 })
+    await db.search(vector(50), { k: 5, deadline: 1000 })
     await db.search(vector(50), { k: 5, filter, explain: true, maxDistance: 0.75 })
     await db.searchMany([vector(1), vector(2)], { k: 3, filter })
     await db.count(filter)
@@ -84,6 +85,7 @@ for (const [what, work, wanted] of [
   ['compact', 'await db.compact(); return 1', 1],
   ['patterns', "return db.count({ name: { $regex: '^stra\u1e9ee$', $options: 'i' } })", 10],
   ['a pattern in a search', 'return (await db.search([3, 1], { k: 3, filter: { name: /^W/ } })).length', 3],
+  ['a recall', 'return (await db.search([3, 1], { k: 3, recall: 0.9 })).length', 3],
   ['export', 'let n = 0; for await (const part of db.export()) n += part.length; return n > 100', true],
 ]) {
   test(`${what} loads the other half, once`, async () => {

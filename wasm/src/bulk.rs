@@ -49,6 +49,7 @@ impl Engine {
                 reached.store(done, Ordering::Relaxed);
                 host::report(done, total, step.load(Ordering::Relaxed));
             },
+            ..Control::NONE
         };
         let built = self.index.bulk_build(rows, &Serial, &control, &|phase| {
             enter(phase.number());

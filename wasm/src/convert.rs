@@ -2,7 +2,9 @@
 
 use crate::fields::{Fields, numbers, set};
 use asteroid_core::filter::Filter;
-use asteroid_core::{Error, Explain, Hit, Id, Include, Index, Result, Row, SearchParams, Selection};
+use asteroid_core::{
+    DEFAULT_EF_SEARCH, Error, Explain, Hit, Id, Include, Index, Result, Row, SearchParams, Selection,
+};
 use js_sys::{Array, BigInt, Float32Array, Float64Array, Object, Uint32Array};
 use std::sync::Arc;
 use wasm_bindgen::{JsCast, JsValue};
@@ -113,40 +115,32 @@ pub(crate) fn some_rows_out(rows: Vec<Option<Row>>, include: Include) -> Object 
 
 /// How to search, as the facade gives it: every field checked and present.
 pub(crate) struct SearchArgs {
-    k: u32,
-    ef_search: Option<u32>,
-    offset: u32,
-    max_distance: Option<f64>,
-    payload: bool,
-    vector: bool,
+    pub(crate) params: SearchParams,
     pub(crate) filter: Option<String>,
     pub(crate) explain: bool,
+    /// When the call was made, where that counts.
+    pub(crate) called: f64,
 }
 
 impl SearchArgs {
     pub(crate) fn read(args: JsValue) -> Result<SearchArgs> {
         let args = Fields::of(args);
+        let count = |name, fallback| Ok(args.count(name)?.map_or(fallback, |n| n as usize));
+        let params = SearchParams {
+            k: count("k", 0)?,
+            ef_search: count("efSearch", DEFAULT_EF_SEARCH)?,
+            recall: args.number("recall")?,
+            deadline: args.number("deadline")?,
+            offset: count("offset", 0)?,
+            max_distance: args.number("maxDistance")?.map(|distance| distance as f32),
+            include: Include { payload: args.flag("payload")?, vector: args.flag("vector")? },
+        };
         Ok(SearchArgs {
-            k: args.count("k")?.unwrap_or_default(),
-            ef_search: args.count("efSearch")?,
-            offset: args.count("offset")?.unwrap_or_default(),
-            max_distance: args.number("maxDistance")?,
-            payload: args.flag("payload")?,
-            vector: args.flag("vector")?,
+            params,
             filter: args.text("filter")?,
             explain: args.flag("explain")?,
+            called: args.number("called")?.unwrap_or_default(),
         })
-    }
-
-    pub(crate) fn params(&self) -> SearchParams {
-        let defaults = SearchParams::default();
-        SearchParams {
-            k: self.k as usize,
-            ef_search: self.ef_search.map_or(defaults.ef_search, |ef| ef as usize),
-            offset: self.offset as usize,
-            max_distance: self.max_distance.map(|distance| distance as f32),
-            include: Include { payload: self.payload, vector: self.vector },
-        }
     }
 }
 
@@ -165,12 +159,15 @@ pub(crate) fn explain_out(explain: &Explain, select_ms: f64, search_ms: f64) -> 
         ("measured", explain.measured as f64),
         ("lists", explain.lists as f64),
         ("checked", explain.checked as f64),
+        ("efSearch", explain.ef_search as f64),
         ("selectMs", select_ms),
         ("searchMs", search_ms),
     ]);
     set(&out, "plan", explain.plan);
     set(&out, "fellBack", explain.fell_back);
     set(&out, "exact", explain.exact);
+    set(&out, "complete", explain.complete);
+    set(&out, "recall", explain.recall.map_or(JsValue::NULL, JsValue::from_f64));
     set(&out, "costs", numbers(&[("scan", scan), ("bridge", bridge), ("sweep", sweep)]));
     out
 }

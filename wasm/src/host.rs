@@ -19,7 +19,7 @@ extern "C" {
     #[wasm_bindgen(catch, js_name = fileSync)]
     pub(crate) fn file_sync(file: u32) -> Result<(), JsValue>;
 
-    /// Milliseconds since some moment.
+    /// Milliseconds since a moment that is the same for all of the browser.
     pub(crate) fn now() -> f64;
     /// Whether the caller of the running call gave it up. Also tells the caller that the worker is alive.
     fn cancelled() -> bool;
@@ -31,7 +31,17 @@ extern "C" {
 
 /// Runs `work` under a [`Control`] that asks and tells the caller of the running call.
 pub(crate) fn control<T>(work: impl FnOnce(&Control<'_>) -> T) -> T {
-    work(&Control { cancelled: &cancelled, progress: &|done, total| report(done, total, 0) })
+    control_since(0.0, work)
+}
+
+/// [`control`] of a call that was made at that time.
+pub(crate) fn control_since<T>(called: f64, work: impl FnOnce(&Control<'_>) -> T) -> T {
+    work(&Control {
+        cancelled: &cancelled,
+        progress: &|done, total| report(done, total, 0),
+        now: &now,
+        called,
+    })
 }
 
 /// Tells the caller how far the running call is.

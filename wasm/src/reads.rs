@@ -48,12 +48,12 @@ impl Engine {
     /// The nearest rows, as columns.
     pub fn search(&self, query: Vec<f32>, args: JsValue) -> Reply {
         let args = SearchArgs::read(args).map_err(|error| to_js(&error))?;
-        let params = args.params();
+        let params = &args.params;
         let started = host::now();
-        let found = host::control(|control| {
+        let found = host::control_since(args.called, |control| {
             let selection = select(&self.index, args.filter.as_deref())?;
             let selected = host::now();
-            let (hits, explain) = self.index.search_among(&query, &params, selection.as_ref(), control)?;
+            let (hits, explain) = self.index.search_among(&query, params, selection.as_ref(), control)?;
             Ok::<_, asteroid_core::Error>((hits, explain, selected))
         });
         let (hits, explain, selected) = found.map_err(|error| to_js(&error))?;
@@ -122,11 +122,11 @@ impl Searches {
     /// Answers the next few queries; `undefined` until all are answered, then their hits as columns.
     pub fn step(&mut self, queries: u32) -> Reply {
         let dim = self.index.config().dim as usize;
-        let params = self.args.params();
+        let params = &self.args.params;
         let end = self.queries.len().min(self.at + queries as usize * dim);
         let run = &self.queries[self.at..end];
         let found = host::control(|control| {
-            self.index.search_many_among(run, &params, self.selection.as_ref(), &Serial, control)
+            self.index.search_many_among(run, params, self.selection.as_ref(), &Serial, control)
         });
         self.lists.extend(found.map_err(|error| to_js(&error))?.into_iter().map(|(hits, _)| hits));
         self.at = end;

@@ -5,10 +5,12 @@
 mod scratch;
 mod search;
 mod select;
+mod trace;
 
 pub(crate) use scratch::{Scratch, node_of_key, rank_of_key, sort_key};
 pub(crate) use search::{Bridging, beam, bridged_beam, greedy};
 pub(crate) use select::select;
+pub(crate) use trace::{Reach, Traced, traced_beam};
 
 use crate::Result;
 use std::cmp::Reverse;

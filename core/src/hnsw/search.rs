@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// How often a walk asks whether it should stop, in expanded nodes.
-const CHECK_EVERY: u32 = 64;
+const CHECK_EVERY: u32 = 16;
 
 /// Moves to the nearest neighbour until none is nearer. Answers with the node reached.
 pub(crate) fn greedy(layer: &mut impl Layer, entry: u32, scratch: &mut Scratch) -> Result<u32> {
@@ -28,14 +28,14 @@ pub(crate) fn greedy(layer: &mut impl Layer, entry: u32, scratch: &mut Scratch) 
 ///
 /// Nodes that do not yield (tombstones, rows not yet committed) route but take no place, so a walk ends with
 /// fewer than `ef` only when everything reachable was seen. `stop` is asked now and then. Answers whether the walk came
-/// to its end before it had measured `most` nodes.
+/// to its end: before it had measured `most` nodes, and before `stop` said to leave it at what was found.
 pub(crate) fn beam(
     layer: &mut impl Layer,
     entries: &[u32],
     ef: usize,
     most: u64,
     scratch: &mut Scratch,
-    stop: &mut dyn FnMut() -> Result<()>,
+    stop: &mut dyn FnMut() -> Result<bool>,
 ) -> Result<bool> {
     scratch.begin();
     scratch.fresh.clear();
@@ -55,8 +55,8 @@ pub(crate) fn beam(
             return Ok(false);
         }
         expanded += 1;
-        if expanded.is_multiple_of(CHECK_EVERY) {
-            stop()?;
+        if expanded.is_multiple_of(CHECK_EVERY) && stop()? {
+            return Ok(false);
         }
         let mut links = std::mem::take(&mut scratch.links);
         layer.links(node_of_key(next), scratch.candidates.as_slice(), &mut links)?;
@@ -91,7 +91,7 @@ const GATHER: usize = 48;
 /// [`beam`] over the members alone: a neighbour that is none is not measured but a bridge, whose own neighbours count
 /// as if they were here. `seeds` are members to begin at besides `entry`, which need not be one.
 ///
-/// Answers whether it came to its end before it had measured `most` nodes. (ACORN-1: Patel et al., arXiv 2403.04871.)
+/// Answers whether it came to its end, as [`beam`] does. (ACORN-1: Patel et al., arXiv 2403.04871.)
 pub(crate) fn bridged_beam(
     layer: &mut impl Bridging,
     entry: u32,
@@ -99,7 +99,7 @@ pub(crate) fn bridged_beam(
     ef: usize,
     most: u64,
     scratch: &mut Scratch,
-    stop: &mut dyn FnMut() -> Result<()>,
+    stop: &mut dyn FnMut() -> Result<bool>,
 ) -> Result<bool> {
     scratch.begin();
     scratch.fresh.clear();
@@ -119,8 +119,8 @@ pub(crate) fn bridged_beam(
             return Ok(false);
         }
         expanded += 1;
-        if expanded.is_multiple_of(CHECK_EVERY) {
-            stop()?;
+        if expanded.is_multiple_of(CHECK_EVERY) && stop()? {
+            return Ok(false);
         }
         gather(layer, node_of_key(next), scratch)?;
         admit(layer, ef, scratch)?;

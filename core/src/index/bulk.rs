@@ -153,6 +153,7 @@ impl Index {
         self.publish(Published { seq, slots: meta.committed, live: meta.live }, |live| {
             live.insert_range(0..meta.committed);
         });
+        self.widths.note(count as u64);
         // Whoever searched while there was nothing must not be taken for having made all codes.
         self.forget_codes();
         (control.progress)(count as u64, count as u64);

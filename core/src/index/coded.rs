@@ -33,6 +33,11 @@ impl Index {
         self.codes.are_used() && self.allocated.load(Ordering::Acquire) >= LEAST
     }
 
+    /// Whether walks measure codes in the place of vectors.
+    pub(crate) fn measures_codes(&self) -> bool {
+        self.walks_on_codes() && self.codes.measure()
+    }
+
     /// Has codes made of all rows, once, where that is soon done: what a search finds must not depend on who searched
     /// before.
     pub(crate) fn warm_up(&self) {
@@ -109,13 +114,15 @@ impl Index {
     }
 
     /// The nodes of `found`, ascending, as a walk on codes left them: the nearest of them by their vectors, enough for
-    /// `wanted`, nearest first. `None` where codes are too coarse for these rows to tell which are near.
+    /// `wanted`, nearest first. `None` where codes are too coarse for these rows to tell which are near, unless that must do
+    /// as the search is `late`.
     pub(crate) fn exactly(
         &self,
         query: &[f32],
         found: Vec<u64>,
         wanted: usize,
         ef: usize,
+        late: bool,
     ) -> Result<Option<Vec<u64>>> {
         let full = found.len() >= ef;
         let worst = found.last().map_or(0.0, |&key| rank_of_key(key));
@@ -130,6 +137,9 @@ impl Index {
                 exact.push(sort_key(rank, node_of_key(key)));
             }
             exact.sort_unstable();
+            if late {
+                break;
+            }
             // Who is off somewhat farther than those were may belong to the nearest.
             let last = exact.get(wanted - 1).map_or(f32::INFINITY, |&key| rank_of_key(key));
             next = found.partition_point(|&key| rank_of_key(key) <= last + FARTHER * off).max(next);

@@ -116,6 +116,7 @@ impl Index {
         }
         w.slots.dead.extend(orphans.iter().chain(&killed));
         self.allocated.store(meta.next, Ordering::Release);
+        self.widths.note(shown.len() as u64 + (reused.len() + killed.len()) as u64);
         self.publish(Published { seq: w.seq, slots: meta.committed, live: meta.live }, |live| {
             live.insert_range(shown);
             live.extend(&reused);

@@ -4,6 +4,7 @@ use super::plan::{self, Inputs, Plan};
 use super::selection::{Ground, Selection, Sets};
 use super::types::{Explain, Include, Row};
 use super::walk::{Base, Yield};
+use super::watch::Watch;
 use super::{Index, Published, SearchParams};
 use crate::codes::Coded;
 use crate::filter::Filter;
@@ -119,7 +120,7 @@ struct Search<'a> {
     query: &'a [f32],
     wanted: usize,
     ef: usize,
-    control: &'a Control<'a>,
+    watch: &'a Watch<'a>,
     state: &'a Published,
     coded: Option<Coded>,
     inputs: Inputs,
@@ -128,14 +129,14 @@ struct Search<'a> {
 }
 
 impl Index {
-    /// The `wanted` nearest rows of `selection` as ascending sort keys; fewer only where there are fewer.
+    /// The `wanted` nearest rows of `selection` as ascending sort keys; fewer only where there are fewer, or it is late.
     pub(crate) fn nearest_selected(
         &self,
         query: &[f32],
         params: &SearchParams,
         selection: &Selection,
         forced: Option<Plan>,
-        control: &Control<'_>,
+        watch: &Watch<'_>,
         scratch: &mut Scratch,
     ) -> Result<(Vec<u64>, Explain)> {
         let sets = Arc::clone(selection.sets());
@@ -155,7 +156,7 @@ impl Index {
             return Ok((Vec::new(), explain));
         }
         let wanted = (params.k + params.offset).min(usize::try_from(possible).unwrap_or(usize::MAX));
-        let by_codes = self.walks_on_codes() && self.codes.measure();
+        let by_codes = self.measures_codes();
         let ef = params.ef_search.max(wanted);
         let ef = if by_codes { Index::coded_pool(ef, wanted) } else { ef };
         // Of the rows that may match, this part does.
@@ -184,7 +185,7 @@ impl Index {
         let selected = Selected::new(self, selection);
         let state = &*selection.state;
         let mut search =
-            Search { index: self, query, wanted, ef, control, state, coded: None, inputs, selected, explain };
+            Search { index: self, query, wanted, ef, watch, state, coded: None, inputs, selected, explain };
         let keys = search.run(forced, scratch)?;
         self.note_search(search.coded.take());
         search.explain.checked += search.selected.looked.borrow().len() as u64;
@@ -238,28 +239,34 @@ impl Search<'_> {
         let sets = Arc::clone(&self.selected.sets);
         self.explain.measured += sets.possible().len();
         if sets.unsure.is_empty() {
-            return self.index.scan_set(self.query, &sets, self.state, self.wanted, self.control);
+            return self.index.scan_set(self.query, &sets, self.state, self.wanted, self.watch);
         }
         let mut all: Vec<Reverse<u64>> = Vec::new();
         let mut ranks = Vec::with_capacity(RUN);
         let mut slots = sets.possible().iter();
+        self.watch.check()?;
         loop {
-            self.control.check()?;
             let run: Vec<Slot> = slots.by_ref().take(RUN).collect();
             if run.is_empty() {
                 break;
             }
             self.index.ranks(self.query, run.iter().copied(), &mut ranks)?;
             all.extend(run.iter().zip(&ranks).map(|(&slot, &rank)| Reverse(sort_key(rank, slot))));
+            if self.watch.stops()? {
+                break;
+            }
         }
         // Nearest first, so that no payload is read that cannot matter.
         let mut heap = BinaryHeap::from(all);
         let mut keys = Vec::with_capacity(self.wanted);
+        let mut looked = 0u32;
         while keys.len() < self.wanted
             && let Some(Reverse(key)) = heap.pop()
         {
-            if heap.len().is_multiple_of(64) {
-                self.control.check()?;
+            // Late or not, some are looked at.
+            looked += 1;
+            if looked.is_multiple_of(64) && self.watch.stops()? {
+                break;
             }
             if self.selected.has_slot(node_of_key(key))? {
                 keys.push(key);
@@ -268,7 +275,7 @@ impl Search<'_> {
         Ok(keys)
     }
 
-    /// Walks over the matches. `None` where that found too little or cost too much.
+    /// Walks over the matches. `None` where that found too little or cost too much, and it is not late.
     fn bridge(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
         let count = self.selected.sets.possible().len();
         let away = self.inputs.is_away();
@@ -276,26 +283,26 @@ impl Search<'_> {
         let seeds = self.selected.ground().some_seeds(if away { AWAY_SEEDS } else { SEEDS });
         let mut layer =
             Base::new(self.index, self.query, self.coded.as_ref(), Yield::Selected(&self.selected));
-        let control = self.control;
-        let mut stop = || control.check();
+        let watch = self.watch;
+        let mut stop = || watch.stops_at_hop();
         let ended = bridged_beam(&mut layer, entry, &seeds, ef, count, scratch, &mut stop)?;
         drop(layer);
         self.note(scratch);
         // A pool that stayed short says that the matches do not hang together.
         let short = (scratch.found.len() as u64) < count.min(self.ef as u64);
-        if ended && !short { self.collect(scratch) } else { Ok(None) }
+        if ended && !short || watch.is_late() { self.collect(scratch) } else { Ok(None) }
     }
 
-    /// Walks over everything. `None` where that found too little or cost too much.
+    /// Walks over everything. `None` where that found too little or cost too much, and it is not late.
     fn sweep(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
         let most = (self.explain.costs[2] * PATIENCE).max(4096.0) as u64;
         let mut layer =
             Base::new(self.index, self.query, self.coded.as_ref(), Yield::Selected(&self.selected));
-        let control = self.control;
-        let ended = beam(&mut layer, &[entry], self.ef, most, scratch, &mut || control.check())?;
+        let watch = self.watch;
+        let ended = beam(&mut layer, &[entry], self.ef, most, scratch, &mut || watch.stops_at_hop())?;
         drop(layer);
         self.note(scratch);
-        if ended { self.collect(scratch) } else { Ok(None) }
+        if ended || watch.is_late() { self.collect(scratch) } else { Ok(None) }
     }
 
     fn note(&mut self, scratch: &Scratch) {
@@ -303,11 +310,12 @@ impl Search<'_> {
         self.explain.lists += scratch.effort.lists;
     }
 
-    /// The nearest rows of the nodes found, or `None` where they are too few.
+    /// The nearest rows of the nodes found, or `None` where they are too few and it is not late.
     fn collect(&self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
         let mut found = scratch.take_found();
         if self.coded.as_ref().is_some_and(Coded::measures) {
-            let Some(exact) = self.index.exactly(self.query, found, self.wanted, self.ef)? else {
+            let late = self.watch.is_late();
+            let Some(exact) = self.index.exactly(self.query, found, self.wanted, self.ef, late)? else {
                 return Ok(None);
             };
             found = exact;
@@ -325,7 +333,7 @@ impl Search<'_> {
                 return Ok(Some(keys));
             }
         }
-        Ok(None)
+        Ok(self.watch.is_late().then_some(keys))
     }
 }
 

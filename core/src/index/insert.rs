@@ -123,7 +123,7 @@ impl Index {
         for level in (1..=plan.level.min(top)).rev() {
             let mut layer = Above { index: self, query: vector, coded, level };
             node = greedy(&mut layer, node, scratch)?;
-            beam(&mut layer, &[node], ef, u64::MAX, scratch, &mut || Ok(()))?;
+            beam(&mut layer, &[node], ef, u64::MAX, scratch, &mut || Ok(false))?;
             let found = take_found(scratch);
             node = found.first().map_or(node, |&(_, node)| node);
             plan.upper.push(found);
@@ -131,7 +131,7 @@ impl Index {
         plan.upper.reverse();
         let entry = self.upper.slot(node);
         let mut layer = Base::new(self, vector, coded, Yield::Alive);
-        beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(()))?;
+        beam(&mut layer, &[entry], ef, u64::MAX, scratch, &mut || Ok(false))?;
         plan.base = take_found(scratch);
         if plan.base.is_empty() {
             // A graph without a live row is given up before rows come, so this one has lost its way.

@@ -5,6 +5,7 @@
 //! state it started with, so that it sees one committed prefix of the writes.
 
 mod bulk;
+mod calibrate;
 mod check;
 mod chunk;
 mod coded;
@@ -32,6 +33,7 @@ mod slots;
 mod tidy;
 mod types;
 mod walk;
+mod watch;
 mod write;
 
 pub use bulk::BulkPhase;
@@ -39,7 +41,7 @@ pub use insertion::Insertion;
 pub use rebuild::Repaired;
 pub use selection::Selection;
 pub use types::{
-    CheckReport, Explain, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats,
+    CheckReport, Explain, Hit, Include, Inserted, Mode, Problem, Row, Rows, SearchParams, Stats, Width,
 };
 
 use crate::bytes::Bytes;
@@ -131,6 +133,7 @@ pub struct Index {
     chained: Mutex<Arc<RoaringBitmap>>,
     rules: PathRules,
     calibration: plan::Calibration,
+    widths: calibrate::Widths,
     selections: selection::Recent,
     sketches: sketch::Sketches,
     writer: Mutex<Writer>,

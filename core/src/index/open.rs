@@ -78,6 +78,7 @@ impl Index {
             chained: Mutex::default(),
             rules,
             calibration: Default::default(),
+            widths: Default::default(),
             selections: Default::default(),
             sketches: Sketches::new(config.dim as usize, budget.sketches),
             writer: Mutex::new(Writer::new(meta, budget.pending, policy)),

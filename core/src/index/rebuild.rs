@@ -64,6 +64,8 @@ impl Index {
             let sound = self.sound_rows(&mut lost, control)?;
             self.bury_others(&mut w, &sound)?;
             self.rebuild(&mut w, &sound, pool, control)?;
+            // Another graph takes other widths.
+            self.widths.note(sound.slots.len() as u64);
         }
         Ok(Repaired { found: report.problems, lost, report: self.check(control)? })
     }

@@ -2,12 +2,13 @@
 
 use super::selection::Sets;
 use super::sketch::{BLOCK, Bounds, Sketched};
+use super::watch::Watch;
 use super::{Index, Published};
 use crate::hnsw::{node_of_key, rank_of_key, sort_key};
-use crate::{Control, Result, Slot};
+use crate::{Result, Slot};
 use std::collections::BinaryHeap;
 
-/// Rows between two looks at the caller's signal.
+/// Rows between two looks at the caller's signal and the clock.
 const RUN: usize = 1024;
 /// A block is sketched where a scan wants at least one in so many of its rows, or scans did without for long.
 const WORTH: usize = 8;
@@ -106,13 +107,13 @@ struct Scan<'a> {
     index: &'a Index,
     query: &'a [f32],
     state: &'a Published,
-    control: &'a Control<'a>,
+    watch: &'a Watch<'a>,
     sketched: Sketched<'a>,
     bounds: Box<Bounds>,
     near: Near,
     exact: Nearest,
     ranks: Vec<f32>,
-    /// Rows since the last look at the caller's signal.
+    /// Rows since the last look.
     since: usize,
 }
 
@@ -121,7 +122,7 @@ impl Scan<'_> {
         self.since += rows;
         if self.since >= RUN {
             self.since = 0;
-            self.control.check()?;
+            self.watch.stops()?;
         }
         Ok(())
     }
@@ -192,11 +193,17 @@ impl Scan<'_> {
 
     fn end(mut self) -> Result<Vec<u64>> {
         self.near.drop_far();
-        let mut again: Vec<Slot> =
-            std::mem::take(&mut self.near.maybe).into_iter().map(node_of_key).collect();
+        let mut maybe = std::mem::take(&mut self.near.maybe);
+        if self.watch.is_late() {
+            maybe.sort_unstable();
+            maybe.truncate(self.exact.wanted);
+        }
+        let mut again: Vec<Slot> = maybe.into_iter().map(node_of_key).collect();
         again.sort_unstable();
-        for run in again.chunks(RUN) {
-            self.control.check()?;
+        for (at, run) in again.chunks(RUN).enumerate() {
+            if at > 0 && self.watch.stops()? {
+                break;
+            }
             self.measure(run)?;
         }
         Ok(self.exact.heap.into_sorted_vec())
@@ -204,21 +211,22 @@ impl Scan<'_> {
 }
 
 impl Index {
-    /// The `wanted` nearest of the rows of `sets`, all decided, which `state` shows, as ascending sort keys.
+    /// The `wanted` nearest of the rows of `sets`, all decided, which `state` shows, as ascending sort keys; of those that it
+    /// came to, where it is late.
     pub(crate) fn scan_set(
         &self,
         query: &[f32],
         sets: &Sets,
         state: &Published,
         wanted: usize,
-        control: &Control<'_>,
+        watch: &Watch<'_>,
     ) -> Result<Vec<u64>> {
-        control.check()?;
+        watch.check()?;
         let mut scan = Scan {
             index: self,
             query,
             state,
-            control,
+            watch,
             sketched: self.sketches.query(query, self.config.metric, self.kernels),
             bounds: Box::new(Bounds::new()),
             near: Near::new(wanted),
@@ -233,10 +241,16 @@ impl Index {
                 run.clear();
                 run.extend(std::iter::from_fn(|| rest.next_if(|slot| slot / BLOCK == first / BLOCK)));
                 scan.rows(&run)?;
+                if watch.is_late() {
+                    break;
+                }
             }
             return scan.end();
         }
         for (block, words) in (0..).zip(sets.bits().chunks(BLOCK as usize / 64)) {
+            if watch.is_late() {
+                break;
+            }
             let count = words.iter().map(|word| word.count_ones()).sum::<u32>() as usize;
             if count == 0 || scan.block(block, words, count)? {
                 continue;

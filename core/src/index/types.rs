@@ -47,6 +47,12 @@ pub struct SearchParams {
     pub k: usize,
     /// Candidate pool of the walk, 1 to 1,000,000; raised to `k + offset` where smaller.
     pub ef_search: usize,
+    /// Instead of `ef_search`, which then counts for nothing: the part of the true nearest to be found on average, 0.5 to
+    /// 0.999. See [`super::Index::width`].
+    pub recall: Option<f64>,
+    /// Milliseconds after which the search answers with the nearest found so far, which may be fewer than `k`. Counted by
+    /// [`crate::Control::now`] from [`crate::Control::called`], or for many queries from the beginning of each.
+    pub deadline: Option<f64>,
     /// Nearest rows to leave out first, for paging; `k + offset` at most 1,000,000.
     pub offset: usize,
     /// Farthest distance to return.
@@ -60,11 +66,23 @@ impl Default for SearchParams {
         SearchParams {
             k: 10,
             ef_search: super::DEFAULT_EF_SEARCH,
+            recall: None,
+            deadline: None,
             offset: 0,
             max_distance: None,
             include: Include::default(),
         }
     }
+}
+
+/// How wide a search goes that asks for a recall.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Width {
+    /// What [`SearchParams::ef_search`] would be for the same search, at least `k + offset`.
+    pub ef_search: usize,
+    /// The part of the true nearest that is expected to be found, which may be more than was asked for; `None` where there
+    /// was no time to learn it.
+    pub recall: Option<f64>,
 }
 
 /// How a search was answered, for people who wonder why it took its time.
@@ -91,6 +109,13 @@ pub struct Explain {
     pub checked: u64,
     /// What the planner expected of each plan, in vectors measured: scan, bridge, sweep.
     pub costs: [f64; 3],
+    /// Candidate pool that was asked for, or that the recall asked for takes, at least `k + offset`.
+    pub ef_search: usize,
+    /// The part of the true nearest that searches without a filter find with it on average, by the sample of rows that
+    /// it was calibrated on; `None` where no recall was asked for.
+    pub recall: Option<f64>,
+    /// Whether the search came to its end: not where its deadline passed.
+    pub complete: bool,
 }
 
 /// One row found by a search.

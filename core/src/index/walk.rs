@@ -4,6 +4,7 @@ use super::filtered::Selected;
 use super::plan::Plan;
 use super::selection::Selection;
 use super::types::{Explain, Hit, SearchParams};
+use super::watch::Watch;
 use super::{Index, Published};
 use crate::codes::Coded;
 use crate::graph::upper::Node;
@@ -258,8 +259,8 @@ impl Index {
 
     /// The `k` rows nearest to `query` after the first `offset`, nearest first.
     ///
-    /// Always min(k, rows - offset) hits, whatever was deleted, unless `max_distance` leaves some out. Finds the true
-    /// neighbours with high probability; `ef_search` trades time for it. Distances are exact.
+    /// Always min(k, rows - offset) hits, whatever was deleted, unless `max_distance` leaves some out or the deadline passes.
+    /// Finds the true neighbours with high probability; `ef_search` trades time for it. Distances are exact.
     /// Fails with `DIMENSION_MISMATCH`, `INVALID_ARGUMENT`, `ABORTED`, or `CORRUPT` naming the damaged row.
     pub fn search(&self, query: &[f32], params: &SearchParams, control: &Control<'_>) -> Result<Vec<Hit>> {
         Ok(self.search_among(query, params, None, control)?.0)
@@ -302,16 +303,42 @@ impl Index {
     ) -> Result<(Vec<Hit>, Explain)> {
         self.reading()?;
         self.validate_search(query, params)?;
+        // The other half is for the search itself.
+        let half = params.deadline.map(|deadline| deadline / 2.0);
+        let (params, recall) = self.widened(params, &Watch::new(control, control.called, half))?;
+        let watch = Watch::new(control, control.called, params.deadline);
+        self.search_within(query, &params, recall, selection, forced, &watch)
+    }
+
+    /// `params` with the pool that the recall asked for takes, where one is, and the recall that is expected of it.
+    fn widened(&self, params: &SearchParams, watch: &Watch<'_>) -> Result<(SearchParams, Option<f64>)> {
+        let Some(recall) = params.recall else { return Ok((*params, None)) };
+        let width = self.width_for(recall, params.k + params.offset, watch)?;
+        Ok((SearchParams { ef_search: width.ef_search, ..*params }, width.recall))
+    }
+
+    fn search_within(
+        &self,
+        query: &[f32],
+        params: &SearchParams,
+        recall: Option<f64>,
+        selection: Option<&Selection>,
+        forced: Option<Plan>,
+        watch: &Watch<'_>,
+    ) -> Result<Found> {
         // Held until the hits are complete, so that nothing found is taken away.
         let state = self.published.load_full();
-        let (found, explain) = self.with_scratch(|scratch| match selection {
-            Some(selection) => self.nearest_selected(query, params, selection, forced, control, scratch),
+        let (found, mut explain) = self.with_scratch(|scratch| match selection {
+            Some(selection) => self.nearest_selected(query, params, selection, forced, watch, scratch),
             None => {
                 let wanted =
                     (params.k + params.offset).min(usize::try_from(state.live).unwrap_or(usize::MAX));
-                self.nearest(&state, query, wanted, params, control, scratch)
+                self.nearest(&state, query, wanted, params, watch, scratch)
             }
         })?;
+        explain.ef_search = params.ef_search.max(params.k + params.offset);
+        explain.recall = recall;
+        explain.complete = !watch.is_late();
         let near = |rank| params.max_distance.is_none_or(|limit| self.config.metric.distance(rank) <= limit);
         let rows: Vec<(Slot, f32)> = found
             .into_iter()
@@ -356,13 +383,16 @@ impl Index {
         for (i, query) in queries.chunks_exact(dim).enumerate() {
             self.validate_search(query, params).map_err(|error| error.at(format!("query {i}")))?;
         }
+        let (params, recall) = self.widened(params, &Watch::without(control))?;
         let count = queries.len() / dim;
         let results: Vec<Mutex<Result<Found>>> =
             (0..count).map(|_| Mutex::new(Ok(Found::default()))).collect();
         pool.for_each(count, &|i| {
-            let found = control
-                .check()
-                .and_then(|()| self.search_among(&queries[i * dim..][..dim], params, selection, control));
+            let found = control.check().and_then(|()| {
+                let from = if params.deadline.is_some() { (control.now)() } else { 0.0 };
+                let watch = Watch::new(control, from, params.deadline);
+                self.search_within(&queries[i * dim..][..dim], &params, recall, selection, None, &watch)
+            });
             *sync::lock(&results[i]) = found;
         });
         results.into_iter().map(|result| result.into_inner().unwrap_or_else(|e| e.into_inner())).collect()
@@ -381,20 +411,23 @@ impl Index {
         if params.k + params.offset > MAX_K {
             return Err(Error::invalid(format!("k + offset must be at most {MAX_K}")));
         }
+        if params.deadline.is_some_and(|ms| ms.is_nan() || ms <= 0.0) {
+            return Err(Error::invalid("deadline must be a positive number of milliseconds"));
+        }
         if params.max_distance.is_some_and(f32::is_nan) {
             return Err(Error::invalid("maxDistance must be a number"));
         }
         self.config.metric.validate(self.config.dim, query).map_err(|error| error.at("query"))
     }
 
-    /// The `wanted` nearest visible rows as ascending sort keys; fewer only where there are fewer.
+    /// The `wanted` nearest visible rows as ascending sort keys; fewer only where there are fewer, or it is late.
     fn nearest(
         &self,
         state: &Published,
         query: &[f32],
         wanted: usize,
         params: &SearchParams,
-        control: &Control<'_>,
+        watch: &Watch<'_>,
         scratch: &mut Scratch,
     ) -> Result<(Vec<u64>, Explain)> {
         let mut explain = Explain {
@@ -411,11 +444,11 @@ impl Index {
         if self.scan_is_cheaper(state, ef) {
             explain.plan = "scan";
             explain.measured = state.live;
-            return Ok((self.scan_nearest(state, query, wanted, control)?, explain));
+            return Ok((self.scan_nearest(state, query, wanted, watch)?, explain));
         }
         let mut keys = Vec::new();
         let coded = self.coded(query);
-        let walk = Walk { index: self, state, query, wanted, ef, control };
+        let walk = Walk { index: self, state, query, wanted, ef, watch };
         let mut found = walk.run(coded.as_ref(), scratch, &mut explain)?;
         if found.is_none() {
             found = walk.run(None, scratch, &mut explain)?;
@@ -428,10 +461,10 @@ impl Index {
                 break;
             }
         }
-        if keys.len() < wanted {
+        if keys.len() < wanted && !watch.is_late() {
             explain.fell_back = true;
             explain.measured += state.live;
-            keys = self.scan_nearest(state, query, wanted, control)?;
+            keys = self.scan_nearest(state, query, wanted, watch)?;
         }
         Ok((keys, explain))
     }
@@ -452,12 +485,13 @@ impl Index {
         state: &Published,
         query: &[f32],
         wanted: usize,
-        control: &Control<'_>,
+        watch: &Watch<'_>,
     ) -> Result<Vec<u64>> {
+        watch.check()?;
         let mut best = BinaryHeap::with_capacity(wanted + 1);
         for slot in 0..state.slots {
-            if slot % 4096 == 0 {
-                control.check()?;
+            if slot % 1024 == 1023 && watch.stops()? {
+                break;
             }
             if !self.visible(state, slot) {
                 continue;
@@ -481,7 +515,7 @@ struct Walk<'a> {
     query: &'a [f32],
     wanted: usize,
     ef: usize,
-    control: &'a Control<'a>,
+    watch: &'a Watch<'a>,
 }
 
 impl Walk<'_> {
@@ -492,17 +526,18 @@ impl Walk<'_> {
         scratch: &mut Scratch,
         explain: &mut Explain,
     ) -> Result<Option<Vec<u64>>> {
-        let &Walk { index, state, query, wanted, ef, control } = self;
+        let &Walk { index, state, query, wanted, ef, watch } = self;
         let Some(node) = index.descend(query, coded, 1, scratch)? else { return Ok(Some(Vec::new())) };
         let entry = index.upper.slot(node);
         let measured = coded.is_some_and(Coded::measures);
         let pool = if measured { Index::coded_pool(ef, wanted) } else { ef };
         let mut layer = Base::new(index, query, coded, Yield::Visible(state));
-        beam(&mut layer, &[entry], pool, u64::MAX, scratch, &mut || control.check())?;
-        index.calibration.note(pool, scratch.effort.measured);
+        if beam(&mut layer, &[entry], pool, u64::MAX, scratch, &mut || watch.stops_at_hop())? {
+            index.calibration.note(pool, scratch.effort.measured);
+        }
         explain.measured += scratch.effort.measured;
         explain.lists += scratch.effort.lists;
         let found = scratch.take_found();
-        if measured { index.exactly(query, found, wanted, pool) } else { Ok(Some(found)) }
+        if measured { index.exactly(query, found, wanted, pool, watch.is_late()) } else { Ok(Some(found)) }
     }
 }

@@ -50,7 +50,7 @@ impl<'a> Run<'a> {
 
     fn finish(&self) -> Result<()> {
         if self.stopped.load(Ordering::Relaxed) {
-            return Control { cancelled: &|| true, progress: &|_, _| {} }.check();
+            return Control { cancelled: &|| true, ..Control::NONE }.check();
         }
         Ok(())
     }

@@ -335,7 +335,7 @@ fn cancelling_at_any_moment_ends_the_build() {
         asked.fetch_add(1, Ordering::Relaxed);
         false
     };
-    let control = Control { cancelled: &count, progress: &|_, _| {} };
+    let control = Control { cancelled: &count, ..Control::NONE };
     build(&input, &Params::default(), &Serial, &control, &|_| {}).unwrap();
     let total = asked.into_inner();
     assert!(total > 100, "asked only {total} times");
@@ -343,7 +343,7 @@ fn cancelling_at_any_moment_ends_the_build() {
         let asked = AtomicU64::new(0);
         // True once only: a wish once seen must not be forgotten.
         let cancelled = || asked.fetch_add(1, Ordering::Relaxed) == stop_at;
-        let control = Control { cancelled: &cancelled, progress: &|_, _| {} };
+        let control = Control { cancelled: &cancelled, ..Control::NONE };
         let result = build(&input, &Params::default(), &Threads(2), &control, &|_| {});
         assert_eq!(result.unwrap_err().code(), Code::Aborted);
     }
@@ -358,7 +358,7 @@ fn progress_ascends_and_phases_come_in_order() {
         assert!(done <= all && all == 3000);
         assert!(last.swap(done, Ordering::Relaxed) <= done);
     };
-    let control = Control { cancelled: &|| false, progress: &progress };
+    let control = Control { progress: &progress, ..Control::NONE };
     build(&input, &Params::default(), &Serial, &control, &|phase| phases.lock().unwrap().push(phase))
         .unwrap();
     assert_eq!(last.into_inner(), 3000);

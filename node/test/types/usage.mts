@@ -32,6 +32,13 @@ const next: number | bigint | undefined = firstId
 const rows: number = count
 
 const hits: Hit<Film>[] = await db.searchKnn([1, 2, 3], { k: 5, efSearch: 50 })
+const enough: Hit<Film>[] = await db.searchKnn([1, 2, 3], { recall: 0.95, deadline: 20 })
+const { explain } = await db.search([1, 2, 3], { recall: 0.9, explain: true })
+const [efSearch, reached, complete]: [number, number | null, boolean] = [
+  explain.efSearch,
+  explain.recall,
+  explain.complete,
+]
 const withPayload = await db.search([1, 2, 3], { include: ['payload'], offset: 3, maxDistance: 0.5 })
 const title: string | undefined = withPayload[0]?.payload?.title
 const both = await db.searchMany(new Float32Array(6), { include: ['payload', 'vector'] })
@@ -50,6 +57,10 @@ console.log(
   next,
   rows,
   hits,
+  enough,
+  efSearch,
+  reached,
+  complete,
   title,
   vector,
   row,

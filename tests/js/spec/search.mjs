@@ -91,6 +91,96 @@ export const tests = {
     t.assert.deepEqual(await db.searchMany(new Float32Array(0)), [])
   },
 
+  async 'a recall decides on the width of a search'(t) {
+    const dim = 16
+    const { db, all } = await filled(t, 2000, dim)
+    for (const [k, recall] of [
+      [10, 0.95],
+      [1, 0.9],
+      [40, 0.99],
+    ]) {
+      const queries = vectors(t.next, 60, dim)
+      const lists = await db.searchMany(queries, { k, recall })
+      let found = 0
+      for (const [at, list] of lists.entries()) {
+        const query = queries.subarray(at * dim, (at + 1) * dim)
+        const hits = await db.search(query, { k, recall, explain: true })
+        const { explain } = hits
+        t.assert.isAtLeast(explain.recall, recall)
+        t.assert.isAtLeast(explain.efSearch, k)
+        t.assert.equal(explain.complete, true)
+        t.assert.deepEqual([...hits], list)
+        t.assert.deepEqual(await db.searchKnn(query, { k, recall }), list)
+        const byHand = await db.search(query, { k, efSearch: explain.efSearch, explain: true })
+        t.assert.deepEqual([...byHand], list)
+        t.assert.deepEqual([byHand.explain.efSearch, byHand.explain.recall], [explain.efSearch, null])
+        const ids = new Set(list.map(({ id }) => id))
+        found += nearest(all, dim, query, k).filter(([, id]) => ids.has(id)).length
+      }
+      // Of so few queries the mean is not what it is of many.
+      t.assert.isAtLeast(found / (60 * k), recall - 0.1)
+    }
+    const filter = { colour: { $ne: 'red' } }
+    const hits = await db.search(vectors(t.next, 1, dim), { k: 10, recall: 0.95, filter, explain: true })
+    t.assert.equal(hits.length, 10)
+    t.assert.isAtLeast(hits.explain.recall, 0.95)
+    const plain = await db.search(vectors(t.next, 1, dim), { explain: true })
+    t.assert.deepEqual([plain.explain.efSearch, plain.explain.recall], [64, null])
+  },
+
+  async 'of few rows a recall has all measured'(t) {
+    const db = await t.open()
+    t.assert.deepEqual(await db.search([1, 2, 3, 4], { recall: 0.9 }), [])
+    await db.insertMany({ vectors: vectors(t.next, 7, 4) })
+    const hits = await db.search([1, 2, 3, 4], { k: 10, recall: 0.999, explain: true })
+    t.assert.equal(hits.length, 7)
+    t.assert.deepEqual([hits.explain.recall, hits.explain.plan], [1, 'scan'])
+  },
+
+  async 'a search that is late answers with what it has'(t) {
+    const dim = 8
+    const { db } = await filled(t, 3000, dim)
+    const query = vectors(t.next, 1, dim)
+    for (const filter of [undefined, { i: { $gte: 300 } }]) {
+      const options = { k: 300, efSearch: 1200, filter, explain: true }
+      const whole = await db.search(query, options)
+      t.assert.equal(whole.explain.complete, true)
+      const inTime = await db.search(query, { ...options, deadline: 60_000 })
+      t.assert.deepEqual([...inTime], [...whole])
+      t.assert.equal(inTime.explain.complete, true)
+      const late = await db.search(query, { ...options, deadline: 1e-9 })
+      t.assert.equal(late.explain.complete, false)
+      t.assert.isAtLeast(late.length, 1)
+      t.assert.isAtMost(late.length, 300)
+      for (const [at, { distance }] of late.entries())
+        t.assert.isAtLeast(distance, at === 0 ? whole[0].distance : late[at - 1].distance)
+      const { k, efSearch } = options
+      const lists = await db.searchMany(query, { k, efSearch, filter, deadline: 60_000 })
+      t.assert.deepEqual(lists, [[...whole]])
+      const [list] = await db.searchMany(query, { k, efSearch, filter, deadline: 1e-9 })
+      t.assert.isAtLeast(list.length, 1)
+    }
+    const quick = await db.searchKnn(query, { deadline: Number.POSITIVE_INFINITY })
+    t.assert.equal(quick.length, 10)
+    t.assert.isAtLeast((await db.searchKnn(query, { deadline: 1e-9 })).length, 1)
+    // With no time to learn, a width is taken as if nothing had been asked for.
+    const late = await db.search(query, { recall: 0.9, deadline: 1e-9, explain: true })
+    t.assert.deepEqual([late.explain.recall, late.explain.efSearch], [null, 64])
+  },
+
+  async 'what is no recall and no deadline is refused'(t) {
+    const db = await t.open()
+    const refused = async (options, message) => {
+      for (const search of ['search', 'searchKnn', 'searchMany'])
+        await t.rejects('INVALID_ARGUMENT', () => db[search]([1, 2, 3, 4], options), message)
+    }
+    for (const recall of [0, 0.4, 1, 95, -1, Number.NaN, '0.9', null, true])
+      await refused({ recall }, /recall must be a number from 0\.5 to 0\.999, not /)
+    await refused({ recall: 0.9, efSearch: 64 }, /recall decides on efSearch: give one of them/)
+    for (const deadline of [0, -1, Number.NaN, '5', null, {}])
+      await refused({ deadline }, /deadline must be a positive number of milliseconds, not /)
+  },
+
   async 'filters select before the nearest are taken'(t) {
     const dim = 8
     const { db, all, payloads } = await filled(t, 600, dim)

@@ -27,7 +27,7 @@ export function run(call, work) {
 }
 
 export function now() {
-  return performance.now()
+  return performance.timeOrigin + performance.now()
 }
 
 function alive() {

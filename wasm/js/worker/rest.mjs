@@ -1,5 +1,5 @@
 // The half of the engine that few calls need: bulk builds, checks, repairs, compaction, exports, patterns, patches of
-// payloads, sweeps of dead rows, and opening read-only. It is loaded when one of them is made. scripts/lib/split-wasm.mjs says how the halves hang together.
+// payloads, sweeps of dead rows, widths for a recall, and opening read-only. It is loaded when one of them is made. scripts/lib/split-wasm.mjs says how the halves hang together.
 import { carriedRest } from './binary.mjs'
 import { Failure } from './failures.mjs'
 

@@ -175,9 +175,9 @@ function check(call) {
 /** The calls of the engine that need the rest of it. */
 const SELDOM = new Set(['check', 'compact', 'mergePayload', 'repair'])
 
-/** Whether a filter in there may have a pattern. */
-const patterned = (args) =>
-  args.some((arg) => (typeof arg === 'string' ? arg : arg?.filter)?.includes?.('"$regex"'))
+/** Whether a filter in there may have a pattern, or a recall is asked for. */
+const seldom = (args) =>
+  args.some((arg) => arg?.recall || (typeof arg === 'string' ? arg : arg?.filter)?.includes?.('"$regex"'))
 
 /** A call of the engine that changes no rows. */
 const read = (name) => (_session, owner, call, args) =>
@@ -187,7 +187,7 @@ const read = (name) => (_session, owner, call, args) =>
       check(call)
       return engine[name](...args)
     },
-    SELDOM.has(name) || patterned(args),
+    SELDOM.has(name) || seldom(args),
   )
 
 /** A call of the engine that changes some. */
@@ -249,13 +249,13 @@ const OPERATIONS = {
       const searches = await owner.run(
         call,
         (engine) => owner.keep(engine.beginSearches(take(), args)),
-        patterned([args]),
+        seldom([args]),
       )
       return owner.steps(call, searches, (searches) => searches.step(QUERIES))
     }),
 
   scan: (session, owner, call, args) =>
-    owner.run(call, (engine) => session.addScan(call, owner.keep(engine.scan(...args))), patterned(args)),
+    owner.run(call, (engine) => session.addScan(call, owner.keep(engine.scan(...args))), seldom(args)),
   scanNext: (session, owner, call, [id, limit]) =>
     owner.run(call, () => {
       const scan = session.scan(id)
