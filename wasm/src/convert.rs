@@ -1,6 +1,6 @@
 //! Between JavaScript values and the engine's.
 
-use crate::fields::{Fields, numbers, set};
+use crate::fields::{numbers, set};
 use asteroid_core::filter::Filter;
 use asteroid_core::{Error, Explain, Hit, Id, Include, Index, Result, Row, SearchParams, Selection};
 use js_sys::{Array, BigInt, Float32Array, Float64Array, Object, Uint32Array};
@@ -39,11 +39,14 @@ pub(crate) fn id_out(id: &Id) -> JsValue {
     }
 }
 
-fn ids_out<'a>(ids: impl Iterator<Item = &'a Id> + Clone) -> JsValue {
-    let number = |id: &Id| match id {
+fn number(id: &Id) -> Option<f64> {
+    match id {
         Id::Num(n) if *n <= MAX_SAFE => Some(*n as f64),
         _ => None,
-    };
+    }
+}
+
+fn ids_out<'a>(ids: impl Iterator<Item = &'a Id> + Clone) -> JsValue {
     match ids.clone().map(number).collect::<Option<Vec<f64>>>() {
         Some(numbers) => Float64Array::from(&numbers[..]).into(),
         None => ids.map(id_out).collect::<Array>().into(),
@@ -80,6 +83,16 @@ pub(crate) fn hits_out(hits: &[Hit], include: Include) -> Object {
     out
 }
 
+/// Hits that are no more than ids in numbers and distances: all ids, then all distances.
+pub(crate) fn plain_hits_out(hits: &[Hit], include: Include) -> Option<Float64Array> {
+    if include.payload || include.vector {
+        return None;
+    }
+    let mut numbers = hits.iter().map(|hit| number(&hit.id)).collect::<Option<Vec<f64>>>()?;
+    numbers.extend(hits.iter().map(|hit| f64::from(hit.distance)));
+    Some(Float64Array::from(&numbers[..]))
+}
+
 /// Several lists of hits as columns, with the length of each.
 pub(crate) fn hit_lists_out(lists: Vec<Vec<Hit>>, include: Include) -> Object {
     let counts: Vec<u32> = lists.iter().map(|list| list.len() as u32).collect();
@@ -111,42 +124,31 @@ pub(crate) fn some_rows_out(rows: Vec<Option<Row>>, include: Include) -> Object 
     out
 }
 
-/// How to search, as the facade gives it: every field checked and present.
-pub(crate) struct SearchArgs {
-    k: u32,
-    ef_search: Option<u32>,
-    offset: u32,
-    max_distance: Option<f64>,
-    payload: bool,
-    vector: bool,
-    pub(crate) filter: Option<String>,
+/// How to search. The facade has checked it.
+pub(crate) struct How {
+    pub(crate) params: SearchParams,
     pub(crate) explain: bool,
 }
 
-impl SearchArgs {
-    pub(crate) fn read(args: JsValue) -> Result<SearchArgs> {
-        let args = Fields::of(args);
-        Ok(SearchArgs {
-            k: args.count("k")?.unwrap_or_default(),
-            ef_search: args.count("efSearch")?,
-            offset: args.count("offset")?.unwrap_or_default(),
-            max_distance: args.number("maxDistance")?,
-            payload: args.flag("payload")?,
-            vector: args.flag("vector")?,
-            filter: args.text("filter")?,
-            explain: args.flag("explain")?,
-        })
-    }
+impl How {
+    /// How many numbers say it.
+    pub(crate) const NUMBERS: usize = 7;
 
-    pub(crate) fn params(&self) -> SearchParams {
+    /// Of `k`, `efSearch` (0 for the default), `offset`, `maxDistance` (infinity for none), and 1 for each of payloads,
+    /// vectors and an account of the search: numbers cross into the engine in one piece, fields one by one.
+    pub(crate) fn read(numbers: &[f32]) -> Result<How> {
+        let &[k, ef, offset, max_distance, payload, vector, explain] = numbers else {
+            return Err(Error::invalid("how to search is said in seven numbers"));
+        };
         let defaults = SearchParams::default();
-        SearchParams {
-            k: self.k as usize,
-            ef_search: self.ef_search.map_or(defaults.ef_search, |ef| ef as usize),
-            offset: self.offset as usize,
-            max_distance: self.max_distance.map(|distance| distance as f32),
-            include: Include { payload: self.payload, vector: self.vector },
-        }
+        let params = SearchParams {
+            k: k as usize,
+            ef_search: if ef > 0.0 { ef as usize } else { defaults.ef_search },
+            offset: offset as usize,
+            max_distance: (max_distance != f32::INFINITY).then_some(max_distance),
+            include: Include { payload: payload > 0.0, vector: vector > 0.0 },
+        };
+        Ok(How { params, explain: explain > 0.0 })
     }
 }
 

@@ -49,9 +49,9 @@ class Incoming {
   }
 }
 
-/** The buffers of a reply that its receiver may have. */
+/** The buffers of a reply that its receiver may have. What is one short column is sooner copied than handed over. */
 function buffersOf(value) {
-  if (value === null || typeof value !== 'object') return []
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return []
   return Object.values(value)
     .filter((column) => ArrayBuffer.isView(column))
     .map((column) => column.buffer)
@@ -176,8 +176,7 @@ function check(call) {
 const SELDOM = new Set(['check', 'compact', 'mergePayload', 'repair'])
 
 /** Whether a filter in there may have a pattern. */
-const patterned = (args) =>
-  args.some((arg) => (typeof arg === 'string' ? arg : arg?.filter)?.includes?.('"$regex"'))
+const patterned = (args) => args.some((arg) => typeof arg === 'string' && arg.includes('"$regex"'))
 
 /** A call of the engine that changes no rows. */
 const read = (name) => (_session, owner, call, args) =>
@@ -244,12 +243,12 @@ const OPERATIONS = {
     ),
   getMany: (session, owner, call, [stage]) =>
     session.columns(call, stage, (take) => owner.run(call, (engine) => engine.getMany(take()))),
-  searchMany: (session, owner, call, [stage, args]) =>
+  searchMany: (session, owner, call, [stage, how, filter]) =>
     session.columns(call, stage, async (take) => {
       const searches = await owner.run(
         call,
-        (engine) => owner.keep(engine.beginSearches(take(), args)),
-        patterned([args]),
+        (engine) => owner.keep(engine.beginSearches(take(), how, filter)),
+        patterned([filter]),
       )
       return owner.steps(call, searches, (searches) => searches.step(QUERIES))
     }),
