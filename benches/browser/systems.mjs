@@ -70,7 +70,9 @@ const edgevec = {
     const { default: init, EdgeVec, EdgeVecConfig } = await import('/peers/edgevec/edgevec.js')
     await init()
     const config = new EdgeVecConfig(dim)
-    config.metric = 'cosine'
+    // Its 'cosine' and 'dot' take a product for a distance, so that the farthest rows come first. Of rows of length 1 the
+    // nearest are the same under 'l2'.
+    config.metric = 'l2'
     config.m = M
     config.m0 = 2 * M
     config.ef_construction = EF_CONSTRUCTION
@@ -95,7 +97,7 @@ const edgevec = {
     return index
   },
   search({ db, first, ef = K }, query) {
-    const found = db.search(query, Math.max(K, ef)).slice(0, K)
+    const found = db.search(unit(query, query.length), Math.max(K, ef)).slice(0, K)
     return found.map(({ id }) => id - first)
   },
 }

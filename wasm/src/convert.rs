@@ -1,6 +1,6 @@
 //! Between JavaScript values and the engine's.
 
-use crate::fields::{Fields, numbers, set};
+use crate::fields::{numbers, set};
 use asteroid_core::filter::Filter;
 use asteroid_core::{
     DEFAULT_EF_SEARCH, Error, Explain, Hit, Id, Include, Index, Result, Row, SearchParams, Selection,
@@ -41,11 +41,14 @@ pub(crate) fn id_out(id: &Id) -> JsValue {
     }
 }
 
-fn ids_out<'a>(ids: impl Iterator<Item = &'a Id> + Clone) -> JsValue {
-    let number = |id: &Id| match id {
+fn number(id: &Id) -> Option<f64> {
+    match id {
         Id::Num(n) if *n <= MAX_SAFE => Some(*n as f64),
         _ => None,
-    };
+    }
+}
+
+fn ids_out<'a>(ids: impl Iterator<Item = &'a Id> + Clone) -> JsValue {
     match ids.clone().map(number).collect::<Option<Vec<f64>>>() {
         Some(numbers) => Float64Array::from(&numbers[..]).into(),
         None => ids.map(id_out).collect::<Array>().into(),
@@ -82,6 +85,16 @@ pub(crate) fn hits_out(hits: &[Hit], include: Include) -> Object {
     out
 }
 
+/// Hits that are no more than ids in numbers and distances: all ids, then all distances.
+pub(crate) fn plain_hits_out(hits: &[Hit], include: Include) -> Option<Float64Array> {
+    if include.payload || include.vector {
+        return None;
+    }
+    let mut numbers = hits.iter().map(|hit| number(&hit.id)).collect::<Option<Vec<f64>>>()?;
+    numbers.extend(hits.iter().map(|hit| f64::from(hit.distance)));
+    Some(Float64Array::from(&numbers[..]))
+}
+
 /// Several lists of hits as columns, with the length of each.
 pub(crate) fn hit_lists_out(lists: Vec<Vec<Hit>>, include: Include) -> Object {
     let counts: Vec<u32> = lists.iter().map(|list| list.len() as u32).collect();
@@ -113,34 +126,34 @@ pub(crate) fn some_rows_out(rows: Vec<Option<Row>>, include: Include) -> Object 
     out
 }
 
-/// How to search, as the facade gives it: every field checked and present.
-pub(crate) struct SearchArgs {
+/// How to search. The facade has checked it.
+pub(crate) struct How {
     pub(crate) params: SearchParams,
-    pub(crate) filter: Option<String>,
     pub(crate) explain: bool,
-    /// When the call was made, where that counts.
-    pub(crate) called: f64,
 }
 
-impl SearchArgs {
-    pub(crate) fn read(args: JsValue) -> Result<SearchArgs> {
-        let args = Fields::of(args);
-        let count = |name, fallback| Ok(args.count(name)?.map_or(fallback, |n| n as usize));
-        let params = SearchParams {
-            k: count("k", 0)?,
-            ef_search: count("efSearch", DEFAULT_EF_SEARCH)?,
-            recall: args.number("recall")?,
-            deadline: args.number("deadline")?,
-            offset: count("offset", 0)?,
-            max_distance: args.number("maxDistance")?.map(|distance| distance as f32),
-            include: Include { payload: args.flag("payload")?, vector: args.flag("vector")? },
+impl How {
+    /// How many numbers say it.
+    pub(crate) const NUMBERS: usize = 9;
+
+    /// Of `k`, `efSearch` (0 for the default), `offset`, `maxDistance` (infinity for none), 1 for each of payloads, vectors
+    /// and an account of the search, `recall` and `deadline` (0 for none): numbers cross into the engine in one piece,
+    /// fields one by one.
+    pub(crate) fn read(numbers: &[f32]) -> Result<How> {
+        let &[k, ef, offset, max_distance, payload, vector, explain, recall, deadline] = numbers else {
+            return Err(Error::invalid("how to search is said in nine numbers"));
         };
-        Ok(SearchArgs {
-            params,
-            filter: args.text("filter")?,
-            explain: args.flag("explain")?,
-            called: args.number("called")?.unwrap_or_default(),
-        })
+        let params = SearchParams {
+            k: k as usize,
+            ef_search: if ef > 0.0 { ef as usize } else { DEFAULT_EF_SEARCH },
+            // What was 0.95 is to be that again: more than six digits of a recall mean nothing.
+            recall: (recall > 0.0).then(|| (f64::from(recall) * 1e6).round() / 1e6),
+            deadline: (deadline > 0.0).then(|| f64::from(deadline)),
+            offset: offset as usize,
+            max_distance: (max_distance != f32::INFINITY).then_some(max_distance),
+            include: Include { payload: payload > 0.0, vector: vector > 0.0 },
+        };
+        Ok(How { params, explain: explain > 0.0 })
     }
 }
 

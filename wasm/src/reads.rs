@@ -1,14 +1,14 @@
 //! Reads by id, searches and scans.
 
 use crate::convert::{
-    SearchArgs, explain_out, hit_lists_out, hits_out, id_in, plain, rows_out, select, some_rows_out,
+    How, explain_out, hit_lists_out, hits_out, id_in, plain, plain_hits_out, rows_out, select, some_rows_out,
 };
 use crate::engine::Engine;
 use crate::fields::set;
 use crate::host;
 use crate::reply::{Reply, reply, to_js};
 use crate::stage::Stage;
-use asteroid_core::{Include, Index, Result, Row, Selection, Serial, Snapshot};
+use asteroid_core::{Include, Index, Result, Row, SearchParams, Selection, Serial, Snapshot};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
@@ -45,35 +45,45 @@ impl Engine {
         }))
     }
 
-    /// The nearest rows, as columns.
-    pub fn search(&self, query: Vec<f32>, args: JsValue) -> Reply {
-        let args = SearchArgs::read(args).map_err(|error| to_js(&error))?;
-        let params = &args.params;
+    /// The nearest rows: as columns, or where that says it all as one column of ids and then distances. `query` ends in
+    /// the numbers of [`How::read`]; `called` is when the call was made, where that counts.
+    pub fn search(&self, query: Vec<f32>, filter: Option<String>, called: Option<f64>) -> Reply {
+        let (query, how) = query.split_at(query.len().saturating_sub(How::NUMBERS));
+        let How { params, explain } = How::read(how).map_err(|error| to_js(&error))?;
         let started = host::now();
-        let found = host::control_since(args.called, |control| {
-            let selection = select(&self.index, args.filter.as_deref())?;
+        let found = host::control_since(called.unwrap_or_default(), |control| {
+            let selection = select(&self.index, filter.as_deref())?;
             let selected = host::now();
-            let (hits, explain) = self.index.search_among(&query, params, selection.as_ref(), control)?;
-            Ok::<_, asteroid_core::Error>((hits, explain, selected))
+            let (hits, told) = self.index.search_among(query, &params, selection.as_ref(), control)?;
+            Ok::<_, asteroid_core::Error>((hits, told, selected))
         });
-        let (hits, explain, selected) = found.map_err(|error| to_js(&error))?;
-        let out = hits_out(&hits, params.include);
-        if args.explain {
-            set(&out, "explain", explain_out(&explain, selected - started, host::now() - selected));
+        let (hits, told, selected) = found.map_err(|error| to_js(&error))?;
+        if explain {
+            let out = hits_out(&hits, params.include);
+            set(&out, "explain", explain_out(&told, selected - started, host::now() - selected));
+            return Ok(plain(out));
         }
-        Ok(plain(out))
+        Ok(match plain_hits_out(&hits, params.include) {
+            Some(column) => column.into(),
+            None => plain(hits_out(&hits, params.include)),
+        })
     }
 
-    /// Begins a search for each query on `stage`.
+    /// Begins a search for each query on `stage`; `how` as [`How::read`] takes it.
     #[wasm_bindgen(js_name = beginSearches)]
-    pub fn begin_searches(&self, stage: Stage, args: JsValue) -> std::result::Result<Searches, JsValue> {
-        let args = SearchArgs::read(args).map_err(|error| to_js(&error))?;
-        let selection = select(&self.index, args.filter.as_deref()).map_err(|error| to_js(&error))?;
+    pub fn begin_searches(
+        &self,
+        stage: Stage,
+        how: Vec<f32>,
+        filter: Option<String>,
+    ) -> std::result::Result<Searches, JsValue> {
+        let How { params, .. } = How::read(&how).map_err(|error| to_js(&error))?;
+        let selection = select(&self.index, filter.as_deref()).map_err(|error| to_js(&error))?;
         Ok(Searches {
             index: Rc::clone(&self.index),
             queries: stage.vectors,
             at: 0,
-            args,
+            params,
             selection,
             lists: Vec::new(),
         })
@@ -112,7 +122,7 @@ pub struct Searches {
     index: Rc<Index>,
     queries: Vec<f32>,
     at: usize,
-    args: SearchArgs,
+    params: SearchParams,
     selection: Option<Selection>,
     lists: Vec<Vec<asteroid_core::Hit>>,
 }
@@ -122,7 +132,7 @@ impl Searches {
     /// Answers the next few queries; `undefined` until all are answered, then their hits as columns.
     pub fn step(&mut self, queries: u32) -> Reply {
         let dim = self.index.config().dim as usize;
-        let params = &self.args.params;
+        let params = &self.params;
         let end = self.queries.len().min(self.at + queries as usize * dim);
         let run = &self.queries[self.at..end];
         let found = host::control(|control| {

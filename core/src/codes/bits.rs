@@ -93,8 +93,14 @@ impl Bits {
     #[inline(always)]
     pub(super) fn is_beyond(&self, query: &Query, row: &[u8], worst: f32) -> bool {
         let (head, bits) = row.split_at(HEAD.min(row.len()));
-        let [square, mean, scale] = super::head(head);
-        let row = Head { square, mean, scale };
+        let row = match head.as_chunks::<4>().0 {
+            [square, mean, scale] => Head {
+                square: f32::from_le_bytes(*square),
+                mean: f32::from_le_bytes(*mean),
+                scale: f32::from_le_bytes(*scale),
+            },
+            _ => return false,
+        };
         let mut sums = [0.0f32; 4];
         // Without what fills up a row.
         let (pairs, rest) = bits[..bits.len().min(query.sums.len())].as_chunks::<2>();

@@ -28,14 +28,44 @@ struct Head {
 }
 
 impl Head {
+    /// What a row begins with; no number where it is too short.
     #[inline(always)]
     fn of(row: &[u8]) -> Head {
-        let [low, step, sum, square, mean] = super::head(row);
-        Head { low, step, sum, square, mean }
+        match row.as_chunks::<4>().0 {
+            [low, step, sum, square, mean, ..] => Head {
+                low: f32::from_le_bytes(*low),
+                step: f32::from_le_bytes(*step),
+                sum: f32::from_le_bytes(*sum),
+                square: f32::from_le_bytes(*square),
+                mean: f32::from_le_bytes(*mean),
+            },
+            _ => Head { low: f32::NAN, step: f32::NAN, sum: f32::NAN, square: f32::NAN, mean: f32::NAN },
+        }
     }
 
     fn put(self, row: &mut [u8]) {
         super::put_head(row, [self.low, self.step, self.sum, self.square, self.mean]);
+    }
+}
+
+/// A row to hold against others, with its head taken out once.
+pub(super) struct Query {
+    head: Head,
+    row: Vec<u8>,
+}
+
+impl Query {
+    pub(super) fn new(row: Vec<u8>) -> Query {
+        Query { head: Head::of(&row), row }
+    }
+
+    pub(super) fn row(&self) -> &[u8] {
+        &self.row
+    }
+
+    #[inline(always)]
+    fn parts(&self) -> (Head, &[u8]) {
+        (self.head, self.row.get(HEAD..).unwrap_or_default())
     }
 }
 
@@ -81,11 +111,16 @@ impl Frame {
     /// two are too close, or one row was never written.
     #[inline(always)]
     pub(crate) fn apart(&self, a: &[u8], b: &[u8]) -> Option<f32> {
-        let ((a_head, a), (b_head, b)) = (parts(a), parts(b));
+        self.apart_of(parts(a), parts(b))
+    }
+
+    #[inline(always)]
+    fn apart_of(&self, (a_head, a): (Head, &[u8]), (b_head, b): (Head, &[u8])) -> Option<f32> {
         let squares = a_head.square + b_head.square;
         let means = a_head.mean - b_head.mean;
         let square = means * means + squares - 2.0 * self.product((a_head, a), (b_head, b));
-        let close = CLOSE * a_head.step.max(b_head.step);
+        // Not `max`, which is a call where there is no instruction for what it does with NaN.
+        let close = CLOSE * if a_head.step > b_head.step { a_head.step } else { b_head.step };
         // False where anything is no number.
         let told = square > close * close && square > SLACK * squares && square < f32::MAX;
         told.then_some(if self.metric == Metric::Cosine { square / 2.0 } else { square })
@@ -93,11 +128,11 @@ impl Frame {
 
     /// The ordering key of a row for a query; `None` as in [`Frame::apart`].
     #[inline(always)]
-    pub(super) fn rank(&self, query: &[u8], row: &[u8]) -> Option<f32> {
+    pub(super) fn rank(&self, query: &Query, row: &[u8]) -> Option<f32> {
+        let (query, row) = (query.parts(), parts(row));
         if self.metric != Metric::Dot {
-            return self.apart(query, row);
+            return self.apart_of(query, row);
         }
-        let (query, row) = (parts(query), parts(row));
         let product = query.0.mean * row.0.mean + self.product(query, row);
         product.is_finite().then_some(-product)
     }

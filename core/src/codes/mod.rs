@@ -32,6 +32,8 @@ const APART: usize = 4;
 pub(crate) const LEAST_DIM: u32 = 8;
 /// Rows measured for want of a segment that have it made.
 const WORN: u32 = 8;
+/// Rows on their way from memory while one is measured.
+const AHEAD: usize = 8;
 /// Rows that one walk remembers to have missed.
 const REMEMBERED: usize = 512;
 
@@ -59,15 +61,6 @@ fn stride(kind: Quantization, dim: u32) -> usize {
         Quantization::Rabitq => bits::stride(dim as usize),
         _ => frame::stride(dim as usize),
     }
-}
-
-/// The numbers that a row begins with; none where it is too short.
-#[inline(always)]
-fn head<const N: usize>(row: &[u8]) -> [f32; N] {
-    std::array::from_fn(|i| match row.get(4 * i..4 * i + 4).map(<[u8; 4]>::try_from) {
-        Some(Ok(bytes)) => f32::from_le_bytes(bytes),
-        _ => f32::NAN,
-    })
 }
 
 fn put_head<const N: usize>(row: &mut [u8], head: [f32; N]) {
@@ -176,7 +169,7 @@ impl Changing {
 
 /// What rows are held against.
 enum Query {
-    Bytes(Vec<u8>),
+    Bytes(frame::Query),
     Bits(bits::Query),
 }
 
@@ -189,7 +182,7 @@ pub(crate) struct Coded {
 }
 
 impl Coded {
-    /// Asks for what [`Coded::rank`] will read.
+    /// Asks for what [`Coded::ranks`] will read.
     #[inline(always)]
     pub(crate) fn soon(&self, slot: Slot) {
         if let Some(row) = self.root.row(slot) {
@@ -197,16 +190,29 @@ impl Coded {
         }
     }
 
-    /// The ordering key of `slot`, off by a rounding or two of every number; `None` where its vector is to be asked.
+    /// Replaces `out` with the ordering keys of `slots`, off by a rounding or two of every number; NaN for those whose
+    /// vectors are to be asked.
     #[inline(always)]
-    pub(crate) fn rank(&self, slot: Slot) -> Option<f32> {
-        match self.root.row(slot) {
-            Some(row) => match (&*self.root.coding, &self.query) {
-                (Coding::Bytes(frame), Query::Bytes(query)) => frame.rank(query, row),
-                _ => None,
-            },
-            None => self.miss(slot),
+    pub(crate) fn ranks(&self, slots: impl Iterator<Item = Slot> + Clone, out: &mut Vec<f32>) {
+        out.clear();
+        let (Coding::Bytes(frame), Query::Bytes(query)) = (&*self.root.coding, &self.query) else {
+            return out.extend(slots.map(|_| f32::NAN));
+        };
+        let mut soon = slots.clone();
+        if simd::PREFETCHES {
+            soon.by_ref().take(AHEAD).for_each(|slot| self.soon(slot));
         }
+        out.extend(slots.map(|slot| {
+            if simd::PREFETCHES
+                && let Some(slot) = soon.next()
+            {
+                self.soon(slot);
+            }
+            match self.root.row(slot) {
+                Some(row) => frame.rank(query, row).unwrap_or(f32::NAN),
+                None => self.miss(slot),
+            }
+        }));
     }
 
     /// Whether the ordering key of `slot` is `worst` or more, in all likelihood: only where codes are no measure.
@@ -224,7 +230,7 @@ impl Coded {
         }
     }
 
-    /// Whether [`Coded::rank`] measures rows; else they are left to their vectors, but for those [beyond](Coded::is_beyond).
+    /// Whether [`Coded::ranks`] measures rows; else they are left to their vectors, but for those [beyond](Coded::is_beyond).
     pub(crate) fn measures(&self) -> bool {
         matches!(self.query, Query::Bytes(_))
     }
@@ -232,16 +238,16 @@ impl Coded {
     /// Whether the code of `slot` is too close to the query's own to tell them apart.
     pub(crate) fn is_close(&self, slot: Slot) -> bool {
         let Query::Bytes(query) = &self.query else { return false };
-        self.root.row(slot).is_some_and(|row| self.root.apart(query, row).is_none())
+        self.root.row(slot).is_some_and(|row| self.root.apart(query.row(), row).is_none())
     }
 
     #[cold]
-    fn miss(&self, slot: Slot) -> Option<f32> {
+    fn miss(&self, slot: Slot) -> f32 {
         let mut missed = self.missed.borrow_mut();
         if missed.len() < REMEMBERED {
             missed.push(slot);
         }
-        None
+        f32::NAN
     }
 }
 
@@ -259,7 +265,7 @@ impl Fresh {
     /// Row `at` as a query; `vector` is what it stands for.
     pub(crate) fn query(&self, at: usize, vector: &[f32]) -> Coded {
         let query = match &*self.root.coding {
-            Coding::Bytes(_) => Query::Bytes(self.row(at).to_vec()),
+            Coding::Bytes(_) => Query::Bytes(frame::Query::new(self.row(at).to_vec())),
             Coding::Bits(bits) => Query::Bits(bits.query(vector)),
         };
         Coded { root: self.root.clone(), query, missed: RefCell::default() }
@@ -367,7 +373,7 @@ impl Codes {
             Coding::Bytes(frame) => {
                 let mut row = vec![0; self.stride];
                 frame.encode(vector, &mut row, &mut Vec::new());
-                Query::Bytes(row)
+                Query::Bytes(frame::Query::new(row))
             }
             Coding::Bits(bits) => Query::Bits(bits.query(vector)),
         };
@@ -563,6 +569,15 @@ mod tests {
 
     fn codes(metric: Metric, dim: usize, budget: u64) -> Codes {
         Codes::new(Quantization::Sq8, metric, Kernels::get(), dim as u32, 7, budget, 0)
+    }
+
+    impl Coded {
+        /// The ordering key of one row; `None` where its vector is to be asked.
+        fn rank(&self, slot: Slot) -> Option<f32> {
+            let mut ranks = Vec::new();
+            self.ranks([slot].into_iter(), &mut ranks);
+            Some(ranks[0]).filter(|rank| !rank.is_nan())
+        }
     }
 
     /// Writes rows as the index does.

@@ -59,11 +59,33 @@ impl Scratch {
         }
     }
 
+    /// Replaces `fresh` with those of `nodes` that are seen for the first time in this walk.
+    pub(crate) fn see(&mut self, nodes: &[u32]) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        fresh.resize(nodes.len(), 0);
+        let mut count = 0;
+        for &node in nodes {
+            // Written in any case and kept where it counts: which of them are new is not to be foreseen.
+            if let Some(place) = fresh.get_mut(count) {
+                *place = node;
+            }
+            count += usize::from(self.visit(node));
+        }
+        fresh.truncate(count);
+        self.fresh = fresh;
+    }
+
+    #[cold]
+    fn grow(&mut self, words: usize) {
+        self.visited.resize(words.next_power_of_two(), 0);
+    }
+
     /// Marks a node; `true` the first time in this walk.
+    #[inline(always)]
     pub(crate) fn visit(&mut self, node: u32) -> bool {
         let (at, bit) = (node as usize / 64, 1 << (node % 64));
         if at >= self.visited.len() {
-            self.visited.resize((at + 1).next_power_of_two(), 0);
+            self.grow(at + 1);
         }
         let word = self.visited[at];
         let first = word & bit == 0;

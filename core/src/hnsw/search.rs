@@ -10,13 +10,19 @@ const CHECK_EVERY: u32 = 16;
 
 /// Moves to the nearest neighbour until none is nearer. Answers with the node reached.
 pub(crate) fn greedy(layer: &mut impl Layer, entry: u32, scratch: &mut Scratch) -> Result<u32> {
+    scratch.begin();
+    scratch.see(&[entry]);
     layer.ranks(&[entry], f32::INFINITY, &mut scratch.ranks)?;
     let mut best = sort_key(scratch.ranks[0], entry);
     loop {
-        layer.links(node_of_key(best), &[], &mut scratch.links)?;
-        layer.ranks(&scratch.links, rank_of_key(best), &mut scratch.ranks)?;
+        let mut links = std::mem::take(&mut scratch.links);
+        layer.links(node_of_key(best), &[], &mut links)?;
+        // What was measured before was no nearer than the best is now.
+        scratch.see(&links);
+        scratch.links = links;
+        layer.ranks(&scratch.fresh, rank_of_key(best), &mut scratch.ranks)?;
         let nearest =
-            scratch.links.iter().zip(&scratch.ranks).map(|(&node, &rank)| sort_key(rank, node)).min();
+            scratch.fresh.iter().zip(&scratch.ranks).map(|(&node, &rank)| sort_key(rank, node)).min();
         match nearest {
             Some(key) if rank_of_key(key) < rank_of_key(best) => best = key,
             _ => return Ok(node_of_key(best)),
@@ -38,12 +44,7 @@ pub(crate) fn beam(
     stop: &mut dyn FnMut() -> Result<bool>,
 ) -> Result<bool> {
     scratch.begin();
-    scratch.fresh.clear();
-    for &entry in entries {
-        if scratch.visit(entry) {
-            scratch.fresh.push(entry);
-        }
-    }
+    scratch.see(entries);
     admit(layer, ef, scratch)?;
     let mut expanded = 0u32;
     while let Some(Reverse(next)) = scratch.candidates.pop() {
@@ -64,12 +65,7 @@ pub(crate) fn beam(
             layer.soon(node_of_key(next));
         }
         scratch.effort.lists += 1;
-        scratch.fresh.clear();
-        for &node in &links {
-            if scratch.visit(node) {
-                scratch.fresh.push(node);
-            }
-        }
+        scratch.see(&links);
         scratch.links = links;
         admit(layer, ef, scratch)?;
     }
@@ -181,9 +177,13 @@ fn admit(layer: &mut impl Layer, ef: usize, scratch: &mut Scratch) -> Result<()>
         let key = sort_key(rank, node);
         scratch.candidates.push(Reverse(key));
         if layer.yields(node)? {
-            scratch.found.push(key);
-            if worst.is_some() {
-                scratch.found.pop();
+            // Where there is no room, in the place of the farthest.
+            if worst.is_some()
+                && let Some(mut last) = scratch.found.peek_mut()
+            {
+                *last = key;
+            } else {
+                scratch.found.push(key);
             }
         }
     }

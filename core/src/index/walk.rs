@@ -24,9 +24,6 @@ const FETCH: usize = 16;
 /// Rows on their way from memory while one is measured. WebAssembly cannot ask for them early.
 const AHEAD: usize = if cfg!(target_family = "wasm") { 1 } else { 4 };
 
-/// The same for codes.
-const CODES_AHEAD: usize = if cfg!(target_family = "wasm") { 0 } else { 8 };
-
 /// What a search gives, and how.
 type Found = (Vec<Hit>, Explain);
 
@@ -71,7 +68,9 @@ impl Layer for Base<'_> {
     }
 
     fn soon(&self, node: u32) {
-        self.index.adjacency.soon(node);
+        if simd::PREFETCHES {
+            self.index.adjacency.soon(node);
+        }
     }
 
     fn ranks(&mut self, nodes: &[u32], worst: f32, out: &mut Vec<f32>) -> Result<()> {
@@ -81,7 +80,11 @@ impl Layer for Base<'_> {
     fn yields(&mut self, node: u32) -> Result<bool> {
         Ok(match self.yields {
             Yield::Selected(selected) => return selected.has(node),
-            Yield::Visible(state) => self.index.chain(node).any(|slot| self.index.visible(state, slot)),
+            // Few have twins, so the node itself is asked first.
+            Yield::Visible(state) => {
+                self.index.visible(state, node)
+                    || self.index.chain(node).any(|slot| self.index.visible(state, slot))
+            }
             Yield::Alive => self.index.alive(node),
         })
     }
@@ -168,7 +171,9 @@ impl Index {
         if coded.measures() {
             return self.coded_ranks(query, coded, slots, out);
         }
-        slots.clone().for_each(|slot| coded.soon(slot));
+        if simd::PREFETCHES {
+            slots.clone().for_each(|slot| coded.soon(slot));
+        }
         out.clear();
         out.extend(slots.clone().map(|slot| if coded.is_beyond(slot, worst) { f32::INFINITY } else { 0.0 }));
         let ranks = Cell::from_mut(out.as_mut_slice()).as_slice_of_cells();
@@ -183,17 +188,11 @@ impl Index {
         slots: impl Iterator<Item = Slot> + Clone,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        out.clear();
-        let mut soon = slots.clone();
-        soon.by_ref().take(CODES_AHEAD).for_each(|slot| coded.soon(slot));
-        for slot in slots {
-            if let Some(slot) = soon.next() {
-                coded.soon(slot);
+        coded.ranks(slots.clone(), out);
+        for (rank, slot) in out.iter_mut().zip(slots) {
+            if rank.is_nan() {
+                *rank = self.rank(query, &self.vector(slot)?);
             }
-            out.push(match coded.rank(slot) {
-                Some(rank) => rank,
-                None => self.rank(query, &self.vector(slot)?),
-            });
         }
         Ok(())
     }

@@ -21,6 +21,9 @@ mod wasm128;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use std::sync::OnceLock;
 
+/// Whether [`prefetch`] does anything: finding what to ask for has a price too.
+pub(crate) const PREFETCHES: bool = cfg!(target_arch = "x86_64");
+
 /// Asks the processor to bring `data` near, ahead of its use. A hint: it changes no result.
 #[inline]
 pub fn prefetch<T>(data: &[T]) {

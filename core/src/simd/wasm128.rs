@@ -180,20 +180,48 @@ fn hadamard4(v: v128) -> v128 {
     f32x4_add(i32x4_shuffle::<2, 3, 0, 1>(v, v), f32x4_mul(v, f32x4(1.0, 1.0, -1.0, -1.0)))
 }
 
+/// Two rounds of the transform over four parts.
+#[inline(always)]
+fn crossed([a, b, c, d]: [v128; 4]) -> [v128; 4] {
+    let (a, b) = (f32x4_add(a, b), f32x4_sub(a, b));
+    let (c, d) = (f32x4_add(c, d), f32x4_sub(c, d));
+    [f32x4_add(a, c), f32x4_add(b, d), f32x4_sub(a, c), f32x4_sub(b, d)]
+}
+
 fn hadamard(x: &mut [f32]) {
-    if x.len() < 4 {
+    if x.len() < 16 {
         return coding::hadamard(x);
     }
-    for four in x.as_chunks_mut::<4>().0 {
-        store(four, hadamard4(load(four)));
+    // As many rounds as there is room for before anything goes back to memory.
+    for block in x.as_chunks_mut::<16>().0 {
+        let [a, b, c, d] = block.as_chunks_mut::<4>().0 else { continue };
+        let [a2, b2, c2, d2] =
+            crossed([hadamard4(load(a)), hadamard4(load(b)), hadamard4(load(c)), hadamard4(load(d))]);
+        store(a, a2);
+        store(b, b2);
+        store(c, c2);
+        store(d, d2);
     }
-    let mut half = 4;
-    while half < x.len() {
-        for pair in x.chunks_exact_mut(2 * half) {
-            let (low, high) = pair.split_at_mut(half);
-            butterfly(low, high);
+    let mut half = 16;
+    while 4 * half <= x.len() {
+        for part in x.chunks_exact_mut(4 * half) {
+            let (low, high) = part.split_at_mut(2 * half);
+            let ((a, b), (c, d)) = (low.split_at_mut(half), high.split_at_mut(half));
+            let ab = a.as_chunks_mut::<4>().0.iter_mut().zip(b.as_chunks_mut::<4>().0);
+            let cd = c.as_chunks_mut::<4>().0.iter_mut().zip(d.as_chunks_mut::<4>().0);
+            for ((a, b), (c, d)) in ab.zip(cd) {
+                let [a2, b2, c2, d2] = crossed([load(a), load(b), load(c), load(d)]);
+                store(a, a2);
+                store(b, b2);
+                store(c, c2);
+                store(d, d2);
+            }
         }
-        half *= 2;
+        half *= 4;
+    }
+    if half < x.len() {
+        let (low, high) = x.split_at_mut(half);
+        butterfly(low, high);
     }
 }
 

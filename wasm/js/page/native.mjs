@@ -141,14 +141,31 @@ class Exporter {
   }
 }
 
+/** How many numbers say how to search. */
+const HOW = 9
+
+/** How to search, in numbers; `How` in wasm/src/convert.rs reads them. */
+const numbersOf = ({ k, efSearch = 0, offset, maxDistance = Number.POSITIVE_INFINITY, ...wants }) => [
+  k,
+  efSearch,
+  offset,
+  maxDistance,
+  ...[wants.payload, wants.vector, wants.explain].map(Number),
+  wants.recall ?? 0,
+  wants.deadline ? Math.max(wants.deadline, 1e-9) : 0,
+]
+
 /** An open database: one method per call of the facade, each returning a promise. */
 class Database {
   #connection
   #bulk
+  /** A query and how to search, in one piece: messages copy it, which for so little is quicker than to hand it over. */
+  #desk
 
   constructor(connection, { dim, metric, storage, bulk }) {
     this.#connection = connection
     this.#bulk = bulk
+    this.#desk = new Float32Array(dim + HOW)
     Object.assign(this, { dim, metric, storage })
   }
 
@@ -212,14 +229,19 @@ class Database {
     return this.#withStage('getMany', stage, [])
   }
 
-  search(query, args, flag) {
+  async search(query, args, flag) {
+    this.#desk.set(query)
+    this.#desk.set(numbersOf(args), query.length)
     // A deadline counts from here, however long the worker is busy with others.
-    if (args.deadline) args.called = performance.timeOrigin + performance.now()
-    return this.#withVector('search', [], query, [args], { flag })
+    const called = args.deadline ? performance.timeOrigin + performance.now() : undefined
+    const found = await this.#call('search', [this.#desk, args.filter, called], { flag })
+    if (!ArrayBuffer.isView(found)) return found
+    const count = found.length / 2
+    return { ids: found.subarray(0, count), distances: found.subarray(count) }
   }
 
   searchMany(stage, args, flag) {
-    return this.#withStage('searchMany', stage, [args], { flag })
+    return this.#withStage('searchMany', stage, [numbersOf(args), args.filter], { flag })
   }
 
   count(filter, flag) {

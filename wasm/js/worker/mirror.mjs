@@ -2,11 +2,20 @@
 //
 // What is written goes in one transaction: all pages that changed in any file until it begins, in the order of the
 // transactions. So the stored state is always one that the files had together, and never older than what was settled.
+//
+// A page is a value of its own, which is cheap to change, or part of an extent, which is a value of many pages: a few large
+// values are read in a third of the time. Where both are stored, the page is the newer. An extent is written where most of
+// it changed at once, and with a strict transaction where most of it is stored as pages.
 import { storageFailure } from './failures.mjs'
 import { NAMES } from './opfs.mjs'
 
 const PAGE = 16_384
-const LOAD_PAGES = 1_024
+/** Pages of an extent, and how many have to change for it to be written. */
+const SPAN = 256
+const MANY = 64
+/** Extents read at once, with the pages that lie over them. */
+const LOAD = 4
+const STORES = ['sizes', 'pages', 'extents']
 const PREFIX = 'asteroid-db:'
 
 /** The growing image of one file. */
@@ -17,6 +26,9 @@ class ImageFile {
   /** Stored pages from this one on are no longer the file's. */
   cut = Number.POSITIVE_INFINITY
   resized = false
+  /** What is stored: extents, and by extent the pages that are values of their own. */
+  whole = new Set()
+  apart = new Map()
 
   len() {
     return this.size
@@ -69,6 +81,51 @@ class ImageFile {
   page(number) {
     return this.bytes.slice(number * PAGE, (number + 1) * PAGE)
   }
+
+  extent(number) {
+    return this.bytes.slice(number * SPAN * PAGE, Math.min((number + 1) * SPAN * PAGE, this.size))
+  }
+
+  /** Takes in what is stored from page `first` on. */
+  load(first, stored) {
+    const at = first * PAGE
+    this.bytes.set(stored.subarray(0, Math.max(0, this.size - at)), at)
+  }
+
+  #apart(extent) {
+    if (!this.apart.has(extent)) this.apart.set(extent, new Set())
+    return this.apart.get(extent)
+  }
+
+  setApart(page) {
+    this.#apart(Math.floor(page / SPAN)).add(page)
+  }
+
+  /** How to store changes: pairs of an extent and its pages that are to be values of their own, none to write all of it. */
+  place({ pages, cut }, strict) {
+    for (const extent of this.whole) if (extent * SPAN >= cut) this.whole.delete(extent)
+    for (const apart of this.apart.values()) for (const page of apart) if (page >= cut) apart.delete(page)
+    const changed = new Map()
+    const touch = (extent) => changed.get(extent) ?? changed.set(extent, []).get(extent)
+    for (const page of pages) touch(Math.floor(page / SPAN)).push(page)
+    // One that was cut through still holds what is gone.
+    const torn = Math.floor(cut / SPAN)
+    if (this.whole.has(torn)) touch(torn)
+    if (strict) for (const extent of this.apart.keys()) touch(extent)
+    const places = []
+    for (const [extent, pages] of changed) {
+      for (const page of pages) this.setApart(page)
+      const many = strict ? this.#apart(extent).size : pages.length
+      const most = Math.min(SPAN, Math.ceil(this.size / PAGE) - extent * SPAN)
+      const isTorn = extent === torn && this.whole.has(extent)
+      if (isTorn || (many >= MANY && 2 * many > most)) {
+        this.whole.add(extent)
+        this.apart.delete(extent)
+        places.push([extent])
+      } else if (pages.length > 0) places.push([extent, pages])
+    }
+    return places
+  }
 }
 
 function answer(request) {
@@ -86,12 +143,46 @@ function complete(transaction) {
 }
 
 function openDatabase(name) {
-  const request = indexedDB.open(PREFIX + name, 1)
+  // The first version had no extents.
+  const request = indexedDB.open(PREFIX + name, 2)
   request.onupgradeneeded = () => {
-    request.result.createObjectStore('sizes')
-    request.result.createObjectStore('pages')
+    const database = request.result
+    for (const store of STORES)
+      if (!database.objectStoreNames.contains(store)) database.createObjectStore(store)
   }
   return answer(request)
+}
+
+/** The keys of a file from `from` to before `to`. */
+const range = (name, from, to = Number.MAX_VALUE) => IDBKeyRange.bound([name, from], [name, to], false, true)
+
+/** Keys within a file, and their values. */
+async function entries(store, keys) {
+  const [found, values] = await Promise.all([answer(store.getAllKeys(keys)), answer(store.getAll(keys))])
+  return found.map(([, number], at) => [number, values[at]])
+}
+
+async function loadFile(transaction, name) {
+  const [sizes, pages, extents] = STORES.map((store) => transaction.objectStore(store))
+  const file = new ImageFile()
+  file.setLen((await answer(sizes.get(name))) ?? 0)
+  for (let from = 0; from * SPAN * PAGE < file.size; from += LOAD) {
+    const to = from + LOAD
+    const [large, small] = await Promise.all([
+      entries(extents, range(name, from, to)),
+      entries(pages, range(name, from * SPAN, to * SPAN)),
+    ])
+    for (const [extent, stored] of large) {
+      file.load(extent * SPAN, stored)
+      file.whole.add(extent)
+    }
+    for (const [page, stored] of small) {
+      file.load(page, stored)
+      file.setApart(page)
+    }
+  }
+  file.take()
+  return file
 }
 
 export async function available() {
@@ -128,28 +219,8 @@ class Mirror {
   /** Brings the files to what is stored, whatever they are now. */
   async load() {
     await this.#running
-    const transaction = this.#database.transaction(['sizes', 'pages'], 'readonly')
-    const sizes = transaction.objectStore('sizes')
-    const pages = transaction.objectStore('pages')
-    const files = []
-    for (const name of NAMES) {
-      const file = new ImageFile()
-      const size = (await answer(sizes.get(name))) ?? 0
-      file.setLen(size)
-      for (let from = 0; from * PAGE < size; from += LOAD_PAGES) {
-        const range = IDBKeyRange.bound([name, from], [name, from + LOAD_PAGES], false, true)
-        const [keys, values] = await Promise.all([
-          answer(pages.getAllKeys(range)),
-          answer(pages.getAll(range)),
-        ])
-        for (const [at, [, page]] of keys.entries()) {
-          file.bytes.set(values[at].subarray(0, Math.max(0, size - page * PAGE)), page * PAGE)
-        }
-      }
-      file.take()
-      files.push(file)
-    }
-    this.files = files
+    const transaction = this.#database.transaction(STORES, 'readonly')
+    this.files = await Promise.all(NAMES.map((name) => loadFile(transaction, name)))
     this.#failed = undefined
   }
 
@@ -175,16 +246,23 @@ class Mirror {
     if (!strict && taken.every(({ pages, resized }) => pages.length === 0 && !resized)) return
     try {
       const durability = strict ? 'strict' : 'relaxed'
-      const transaction = this.#database.transaction(['sizes', 'pages'], 'readwrite', { durability })
+      const transaction = this.#database.transaction(STORES, 'readwrite', { durability })
       const stored = complete(transaction)
-      const pages = transaction.objectStore('pages')
-      for (const [at, { pages: changed, cut, size }] of taken.entries()) {
-        const name = NAMES[at]
-        if (cut !== Number.POSITIVE_INFINITY)
-          pages.delete(IDBKeyRange.bound([name, cut], [name, Number.MAX_VALUE]))
-        for (const page of changed) pages.put(this.files[at].page(page), [name, page])
+      const [sizes, pages, extents] = STORES.map((store) => transaction.objectStore(store))
+      for (const [at, changes] of taken.entries()) {
+        const [name, file] = [NAMES[at], this.files[at]]
+        if (changes.cut !== Number.POSITIVE_INFINITY) {
+          pages.delete(range(name, changes.cut))
+          extents.delete(range(name, Math.ceil(changes.cut / SPAN)))
+        }
+        for (const [extent, apart] of file.place(changes, strict)) {
+          for (const page of apart ?? []) pages.put(file.page(page), [name, page])
+          if (apart) continue
+          extents.put(file.extent(extent), [name, extent])
+          pages.delete(range(name, extent * SPAN, (extent + 1) * SPAN))
+        }
         // Also where nothing changed: a strict transaction has to write something.
-        transaction.objectStore('sizes').put(size, name)
+        sizes.put(changes.size, name)
       }
       transaction.commit?.()
       await stored

@@ -49,9 +49,9 @@ class Incoming {
   }
 }
 
-/** The buffers of a reply that its receiver may have. */
+/** The buffers of a reply that its receiver may have. What is one short column is sooner copied than handed over. */
 function buffersOf(value) {
-  if (value === null || typeof value !== 'object') return []
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return []
   return Object.values(value)
     .filter((column) => ArrayBuffer.isView(column))
     .map((column) => column.buffer)
@@ -175,19 +175,21 @@ function check(call) {
 /** The calls of the engine that need the rest of it. */
 const SELDOM = new Set(['check', 'compact', 'mergePayload', 'repair'])
 
-/** Whether a filter in there may have a pattern, or a recall is asked for. */
-const seldom = (args) =>
-  args.some((arg) => arg?.recall || (typeof arg === 'string' ? arg : arg?.filter)?.includes?.('"$regex"'))
+/** Whether a filter in there may have a pattern. */
+const patterned = (args) => args.some((arg) => typeof arg === 'string' && arg.includes('"$regex"'))
+
+/** Whether the numbers of how to search ask for a recall. */
+const recalling = (how) => how.at(-2) > 0
 
 /** A call of the engine that changes no rows. */
-const read = (name) => (_session, owner, call, args) =>
+const read = (name, more) => (_session, owner, call, args) =>
   owner.run(
     call,
     (engine) => {
       check(call)
       return engine[name](...args)
     },
-    SELDOM.has(name) || seldom(args),
+    SELDOM.has(name) || patterned(args) || more?.(args[0]),
   )
 
 /** A call of the engine that changes some. */
@@ -222,7 +224,7 @@ const OPERATIONS = {
   has: read('has'),
   get: read('get'),
   getPayload: read('getPayload'),
-  search: read('search'),
+  search: read('search', recalling),
   count: read('count'),
   stats: read('stats'),
   check: read('check'),
@@ -244,18 +246,18 @@ const OPERATIONS = {
     ),
   getMany: (session, owner, call, [stage]) =>
     session.columns(call, stage, (take) => owner.run(call, (engine) => engine.getMany(take()))),
-  searchMany: (session, owner, call, [stage, args]) =>
+  searchMany: (session, owner, call, [stage, how, filter]) =>
     session.columns(call, stage, async (take) => {
       const searches = await owner.run(
         call,
-        (engine) => owner.keep(engine.beginSearches(take(), args)),
-        seldom([args]),
+        (engine) => owner.keep(engine.beginSearches(take(), how, filter)),
+        patterned([filter]) || recalling(how),
       )
       return owner.steps(call, searches, (searches) => searches.step(QUERIES))
     }),
 
   scan: (session, owner, call, args) =>
-    owner.run(call, (engine) => session.addScan(call, owner.keep(engine.scan(...args))), seldom(args)),
+    owner.run(call, (engine) => session.addScan(call, owner.keep(engine.scan(...args))), patterned(args)),
   scanNext: (session, owner, call, [id, limit]) =>
     owner.run(call, () => {
       const scan = session.scan(id)
