@@ -89,10 +89,12 @@ const SELDOM = [
   // How wide to search for a recall.
   /Index>::width_for$/,
   // Sweeps of dead rows.
-  /Index>::advance$/,
+  /Index>::(advance|begin)$/,
   /^(importer|exporter)_/,
   /^<?asteroid_core::export::/,
   /RedbKv as .*>::compact$/,
+  // What is left of a bulk build that was cut short, and databases emptied at once.
+  /redb::delete_range$/,
   /^<?redb::[^ ]*relocate/,
   // What redb does after a crash, where nothing says where its free pages are.
   /Database>::(rebuild_allocator_state|verify_primary_checksums)/,

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 /// Something by slot. Nobody outside chooses slots, so they need no hash that resists being chosen.
+#[cfg(not(target_family = "wasm"))]
 pub(crate) type SlotMap<T> = HashMap<Slot, T, foldhash::fast::FixedState>;
+#[cfg(target_family = "wasm")]
+pub(crate) type SlotMap<T> = HashMap<Slot, T>;
 
 const FIRST_BITS: u32 = 10;
 /// A doubling comes in so many steps, as a power of two: what is allocated ahead is all written, so it is all resident.

@@ -34,6 +34,8 @@ pub(crate) const LEAST_DIM: u32 = 8;
 const WORN: u32 = 8;
 /// Rows on their way from memory while one is measured.
 const AHEAD: usize = 8;
+/// Whether the root that was replaced is kept: browsers would download it, and copy a segment per write instead.
+const KEEPS_SPARE: bool = cfg!(not(target_family = "wasm"));
 /// Rows that one walk remembers to have missed.
 const REMEMBERED: usize = 512;
 
@@ -126,8 +128,8 @@ struct Spare {
 }
 
 impl Spare {
-    /// Its root with all that `now` has, and the segments that are apart from it then.
-    fn caught_up(&mut self, now: &Root) -> (&mut Root, &mut Vec<u32>) {
+    /// Brings its root to all that `now` has.
+    fn catch_up(&mut self, now: &Root) {
         // Copied where a search still holds it; its segments are copied then when they are written.
         let root = Arc::make_mut(&mut self.root);
         root.segments.resize(now.segments.len(), None);
@@ -148,7 +150,6 @@ impl Spare {
             }
         }
         self.behind.clear();
-        (root, &mut self.apart)
     }
 }
 
@@ -487,10 +488,15 @@ impl Codes {
         }
         let Some(fresh) = fresh else { return };
         let now = self.root.load_full();
-        let spare = changing.spare.take();
-        let mut spare =
-            spare.unwrap_or_else(|| Spare { root: now.clone(), behind: Vec::new(), apart: Vec::new() });
-        let (root, apart) = spare.caught_up(&now);
+        let spare = if KEEPS_SPARE { changing.spare.take() } else { None };
+        let mut spare = match spare {
+            Some(mut spare) => {
+                spare.catch_up(&now);
+                spare
+            }
+            None => Spare { root: now.clone(), behind: Vec::new(), apart: Vec::new() },
+        };
+        let (root, apart) = (Arc::make_mut(&mut spare.root), &mut spare.apart);
         let (mut at, mut old) = (0, 0);
         for run in slots.chunk_by(same) {
             let segment = run[0] >> self.bits;
@@ -521,7 +527,7 @@ impl Codes {
         }
         // Segments that there are twice take room too, and those written just now cannot be shared.
         let room = APART.min(usize::try_from(self.most - root.held).unwrap_or(APART));
-        let is_kept = old <= room;
+        let is_kept = KEEPS_SPARE && old <= room;
         if is_kept {
             for segment in apart.drain(..apart.len().saturating_sub(room)) {
                 root.segments[segment as usize].clone_from(&now.segments[segment as usize]);

@@ -6,7 +6,7 @@
 use super::seqlock::{self, HEAD, Word};
 use crate::kv::{Flow, Range, Read, Short, Space, links, slot_key, slot_of};
 use crate::table::Table;
-use crate::{Error, Result, Slot, sync};
+use crate::{Error, Result, Slot, simd, sync};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -17,6 +17,8 @@ const DIRTY: u8 = 2;
 const REMOVED: u32 = u32::MAX;
 /// Marks frames whose links are not packed.
 const WIDE: u32 = 1 << 31;
+/// Whether any are: browsers hold fewer rows, and would download it.
+const PACKS: bool = cfg!(not(target_family = "wasm"));
 /// Slots at which a database that is opened does without packed links: those of some eight million rows fit.
 const MANY: u32 = 7 << 20;
 /// Slots whose lists are read together where there is room: some four kilobytes of them.
@@ -135,7 +137,7 @@ pub(crate) struct Changed {
 
 impl State {
     fn pool(&mut self, frame: u32) -> &mut Pool {
-        &mut self.pools[usize::from(frame & WIDE != 0)]
+        &mut self.pools[usize::from(!is_packed(frame))]
     }
 
     /// Where in `dirty` the list in `frame` is, plus one.
@@ -149,7 +151,7 @@ impl State {
 
     /// Where [`State::place`] lies, and what it says, where it was ever written.
     fn known_place(&self, frame: u32) -> Option<&u32> {
-        self.pools[usize::from(frame & WIDE != 0)].places.get((frame & !WIDE) as usize)
+        self.pools[usize::from(!is_packed(frame))].places.get((frame & !WIDE) as usize)
     }
 
     /// Notes that the list in `frame` changed.
@@ -197,7 +199,7 @@ impl AdjacencyCache {
     pub(crate) fn new(cap: usize, budget: u64, keep_deltas: bool, slots: Slot) -> Self {
         let most = u32::try_from(budget / Self::list_bytes(cap as u32, slots)).unwrap_or(WIDE - 2);
         let most = most.clamp(512, WIDE - 2);
-        let packs = slots < MANY;
+        let packs = PACKS && slots < MANY;
         AdjacencyCache {
             cap,
             keep_deltas,
@@ -213,12 +215,12 @@ impl AdjacencyCache {
 
     /// What a list of up to `cap` links takes in a database that was opened with so many slots.
     pub(crate) fn list_bytes(cap: u32, slots: Slot) -> u64 {
-        let words = if slots < MANY { seqlock::packed_words(cap as usize) } else { cap as usize };
+        let words = if PACKS && slots < MANY { seqlock::packed_words(cap as usize) } else { cap as usize };
         4 * (HEAD + words) as u64 + 1 + 4 + 4
     }
 
     fn frames(&self, frame: u32) -> &Frames {
-        if frame & WIDE == 0 { &self.packed } else { &self.wide }
+        if is_packed(frame) { &self.packed } else { &self.wide }
     }
 
     fn record(&self, frame: u32) -> Option<&[Word]> {
@@ -232,7 +234,7 @@ impl AdjacencyCache {
     /// Writes what `frame` holds.
     fn write(&self, frame: u32, owner: u32, list: &[u32]) {
         let record = self.frames(frame).records.ensure(frame & !WIDE);
-        if frame & WIDE == 0 {
+        if is_packed(frame) {
             seqlock::write_packed(record, owner, list);
         } else {
             seqlock::write(record, owner, list);
@@ -241,13 +243,13 @@ impl AdjacencyCache {
 
     /// The frames that `list` goes to.
     fn kind_of(&self, list: &[u32]) -> &Frames {
-        let packs = self.packs && list.iter().all(|&link| seqlock::is_packable(link));
+        let packs = PACKS && self.packs && list.iter().all(|&link| seqlock::is_packable(link));
         if packs { &self.packed } else { &self.wide }
     }
 
     /// The frames that most lists go to.
     fn usual(&self) -> &Frames {
-        if self.packs { &self.packed } else { &self.wide }
+        if PACKS && self.packs { &self.packed } else { &self.wide }
     }
 
     /// Whether lists are to be stored as what changed in them, where that is known.
@@ -267,7 +269,7 @@ impl AdjacencyCache {
         };
         let Some(record) = self.record(frame) else { return false };
         // A frame that was given away in between has another owner: a miss.
-        let found = if frame & WIDE == 0 {
+        let found = if is_packed(frame) {
             seqlock::read_packed(record, slot + 1, out)
         } else {
             seqlock::read(record, slot + 1, out)
@@ -281,7 +283,7 @@ impl AdjacencyCache {
     /// Asks for what [`AdjacencyCache::read`] will read of `slot`, where it is here.
     pub(crate) fn soon(&self, slot: Slot) {
         if let Some(record) = self.frame_of(slot).and_then(|frame| self.record(frame)) {
-            crate::simd::prefetch(record);
+            simd::prefetch(record);
         }
     }
 
@@ -395,17 +397,19 @@ impl AdjacencyCache {
     }
 
     /// [`AdjacencyCache::set`] of many lists, in this order.
-    pub(crate) fn set_all(&self, lists: &mut [(Slot, &[u32], Option<Delta>)]) {
+    pub(crate) fn set_all(&self, lists: &mut [(Slot, Vec<u32>, Option<Delta>)]) {
         for at in (0..lists.len()).step_by(SET) {
             let mut state = sync::lock(&self.state);
             for i in at..lists.len().min(at + SET) {
-                if let Some(&(slot, ..)) = lists.get(i + 2 * AHEAD)
+                if simd::PREFETCHES
+                    && let Some(&(slot, ..)) = lists.get(i + 2 * AHEAD)
                     && let Some(frame) = self.frame_of(slot)
                 {
                     prefetch(state.known_place(frame));
                     prefetch(self.frames(frame).marks.get(frame & !WIDE));
                 }
-                if let Some(&(slot, ..)) = lists.get(i + AHEAD)
+                if simd::PREFETCHES
+                    && let Some(&(slot, ..)) = lists.get(i + AHEAD)
                     && let Some(frame) = self.frame_of(slot)
                     && let Some(place) = state.known_place(frame).and_then(|place| place.checked_sub(1))
                 {
@@ -422,7 +426,7 @@ impl AdjacencyCache {
             state.removed.remove(&slot);
         }
         let before = self.frame_of(slot);
-        let frame = match before.filter(|&frame| frame & WIDE != 0 || self.kind_of(list).kind == 0) {
+        let frame = match before.filter(|&frame| !is_packed(frame) || self.kind_of(list).kind == 0) {
             Some(frame) => {
                 self.mark(frame).fetch_or(DIRTY | USED, Ordering::Relaxed);
                 self.write(frame, slot + 1, list);
@@ -529,7 +533,9 @@ impl AdjacencyCache {
         let mut state = sync::lock(&self.state);
         let mut lists = Vec::with_capacity(state.dirty.len() - state.gone);
         for at in 0..state.dirty.len() {
-            if let Some(soon) = state.dirty.get(at + AHEAD) {
+            if simd::PREFETCHES
+                && let Some(soon) = state.dirty.get(at + AHEAD)
+            {
                 prefetch(self.record(soon.frame).and_then(<[_]>::first));
             }
             let Dirty { frame, slot, delta } = &mut state.dirty[at];
@@ -569,10 +575,15 @@ impl AdjacencyCache {
     }
 }
 
+/// Whether a frame's links are packed.
+fn is_packed(frame: u32) -> bool {
+    PACKS && frame & WIDE == 0
+}
+
 /// Asks for something that is to be read or changed soon.
 fn prefetch<T>(value: Option<&T>) {
     if let Some(value) = value {
-        crate::simd::prefetch(std::slice::from_ref(value));
+        simd::prefetch(std::slice::from_ref(value));
     }
 }
 

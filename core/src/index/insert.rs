@@ -365,18 +365,17 @@ impl Index {
 
     /// Room for a list with links to come.
     pub(crate) fn spare_list(&self) -> Vec<u32> {
-        let spare = sync::lock(&self.spare_lists).pop();
-        spare.unwrap_or_else(|| Vec::with_capacity(self.config.m_max0 as usize + ROOM))
+        let mut list = sync::lock(&self.spare_lists).pop().unwrap_or_default();
+        list.clear();
+        list.reserve(self.config.m_max0 as usize + ROOM);
+        list
     }
 
     /// Keeps the memory of lists for [`Index::spare_list`].
-    fn keep_lists(&self, lists: impl Iterator<Item = Vec<u32>>) {
+    fn keep_lists(&self, lists: Vec<(Slot, Vec<u32>, Option<Delta>)>) {
         let mut spare = sync::lock(&self.spare_lists);
         let room = SPARE_LISTS.saturating_sub(spare.len());
-        spare.extend(lists.take(room).map(|mut list| {
-            list.clear();
-            list
-        }));
+        spare.extend(lists.into_iter().take(room).map(|(_, list, _)| list));
     }
 
     /// The present layer-0 list of `slot`, tree marks included.
@@ -450,10 +449,10 @@ impl Index {
         let (new, old): (Vec<_>, Vec<_>) =
             stage.lists.into_iter().partition(|(_, list)| list.delta.is_none());
         let changed = |list: &StagedList| list.delta.as_ref().is_none_or(|delta| delta.edges > 0);
-        let mut lists: Vec<_> = new.into_iter().chain(old).filter(|(_, list)| changed(list)).collect();
-        let set = lists.iter_mut().map(|(slot, list)| (*slot, &*list.links, list.delta.take()));
-        self.adjacency.set_all(&mut set.collect::<Vec<_>>());
-        self.keep_lists(lists.into_iter().map(|(_, list)| list.links));
+        let lists = new.into_iter().chain(old).filter(|(_, list)| changed(list));
+        let mut lists: Vec<_> = lists.map(|(slot, list)| (slot, list.links, list.delta)).collect();
+        self.adjacency.set_all(&mut lists);
+        self.keep_lists(lists);
         for (&node, &(slot, level)) in &stage.nodes {
             self.upper.place(node, slot, level);
         }

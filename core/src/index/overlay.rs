@@ -199,7 +199,7 @@ impl Overlay {
             }
             if from_store >= limit { Flow::Break(()) } else { Flow::Continue(()) }
         })?;
-        merged.extend(newer.into_iter().filter_map(|(key, value)| Some((key.into(), value?.into()))));
+        merged.extend(newer.into_iter().filter_map(|(key, value)| Some((key.to_vec(), value?.to_vec()))));
         Ok((merged.into_iter().take(limit).collect(), horizon))
     }
 }

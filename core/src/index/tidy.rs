@@ -208,7 +208,8 @@ impl Index {
     fn sweep_step(&self, w: &mut Writer) -> Result<bool> {
         let least = worth(w.meta.live);
         if w.sweep.is_none() {
-            w.sweep = self.begin(w, least)?;
+            // Asked here, so that a browser has what sweeps only where there is something to sweep.
+            w.sweep = if w.slots.dead.len() < least { None } else { self.begin(w, least)? };
             if w.sweep.is_none() {
                 return Ok(false);
             }

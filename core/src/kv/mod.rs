@@ -7,15 +7,21 @@ pub(crate) mod batch;
 pub mod links;
 mod mem;
 pub mod postings;
+#[cfg(not(target_family = "wasm"))]
 mod short;
 pub mod upper;
 
 pub use batch::{Batch, Op};
 pub use mem::MemKv;
+#[cfg(not(target_family = "wasm"))]
 pub use short::Short;
 
 use crate::Result;
 use std::ops::ControlFlow;
+
+/// Bytes that are mostly few. In browsers a plain vector: maps by another kind of key would be a kilobyte of download each.
+#[cfg(target_family = "wasm")]
+pub type Short = Vec<u8>;
 
 /// The closed list of key spaces. Each fixes its key shape and whether it takes merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
