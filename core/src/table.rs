@@ -36,7 +36,7 @@ impl<T: Default> Table<T> {
     }
 
     fn rows_of(chunk: usize) -> usize {
-        1 << (FIRST_BITS - STEP_BITS) as usize + (chunk >> STEP_BITS)
+        1 << ((FIRST_BITS - STEP_BITS) as usize + (chunk >> STEP_BITS))
     }
 
     /// The row, or `None` where nothing near it was ever written.
