@@ -1,12 +1,10 @@
 // Searches that are answered on the thread that asks, and what goes on beside them.
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { connect, createServer } from 'node:net'
 import test from 'node:test'
 import { setImmediate as immediately, setTimeout as later } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { database, place, random, rejects, runs, vectors } from './lib/helpers.mjs'
+import { assertServedBeside, turnsBeside } from './lib/turns.mjs'
 
 const MANY = 5_000
 
@@ -46,26 +44,7 @@ async function small(t, options, path) {
 test('immediates and timers get their turns in a loop of searches', async (t) => {
   const { db, query } = await small(t)
   await warm(() => db.searchKnn(query))
-  let searches = 0
-  let ended = false
-  const seen = { immediates: 0, intervals: 0, timeout: undefined, most: 0 }
-  let inTurn = 0
-  const chain = () => {
-    seen.immediates++
-    inTurn = 0
-    if (!ended) setImmediate(chain)
-  }
-  setImmediate(chain)
-  const interval = setInterval(() => seen.intervals++, 1)
-  setTimeout(() => {
-    seen.timeout = searches
-  }, 0)
-  for (; searches < MANY; searches++) {
-    await db.searchKnn(query)
-    seen.most = Math.max(seen.most, ++inTurn)
-  }
-  ended = true
-  clearInterval(interval)
+  const seen = await turnsBeside(MANY, () => db.searchKnn(query))
   t.diagnostic(JSON.stringify({ ...seen, answered }))
   // Between two immediates one search is answered by another thread, and one at once before and one after it, at most.
   assert.ok(seen.most <= 3, `${seen.most} searches in one turn`)
@@ -76,33 +55,7 @@ test('immediates and timers get their turns in a loop of searches', async (t) =>
 test('files and sockets get their turns in a loop of searches', async (t) => {
   const { db, query } = await small(t)
   await warm(() => db.searchKnn(query))
-  const server = createServer((socket) => socket.pipe(socket))
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.after(() => server.close())
-  const echo = (text) =>
-    new Promise((resolve, reject) => {
-      const socket = connect(server.address().port, '127.0.0.1', () => socket.end(text))
-      let heard = ''
-      socket.on('data', (data) => {
-        heard += data
-      })
-      socket.on('end', () => resolve(heard))
-      socket.on('error', reject)
-    })
-  // Ends by itself, so that a loop that lets nobody in fails instead of hanging.
-  const most = 400 * MANY
-  let searches = 0
-  let wanted = true
-  const searching = (async () => {
-    for (; wanted && searches < most; searches++) await db.searchKnn(query)
-  })()
-  for (let round = 0; round < 10; round++) {
-    assert.equal(await echo(`round ${round}`), `round ${round}`)
-    assert.ok((await readFile(fileURLToPath(import.meta.url))).length > 0)
-    assert.ok(searches < most, `nothing came before ${most} searches were over`)
-  }
-  wanted = false
-  await searching
+  const searches = await assertServedBeside(t, 400 * MANY, () => db.searchKnn(query))
   t.diagnostic(`${searches} searches`)
 })
 

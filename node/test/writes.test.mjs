@@ -1,12 +1,10 @@
 // Writes of one row: how their outcomes come back, and what goes on beside them.
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { connect, createServer } from 'node:net'
 import test from 'node:test'
 import { setImmediate as immediately, setTimeout as later } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { database, place, program, random, rejects, runs, testOnStores, vectors } from './lib/helpers.mjs'
+import { assertServedBeside, turnsBeside } from './lib/turns.mjs'
 
 const MANY = 5_000
 
@@ -29,26 +27,7 @@ const row = (i) => [i + 1, 2, 3, 4]
 
 test('immediates and timers get their turns in a loop of inserts', async (t) => {
   const db = await database(t)
-  let inserts = 0
-  let ended = false
-  const seen = { immediates: 0, intervals: 0, timeout: undefined, most: 0 }
-  let inTurn = 0
-  const chain = () => {
-    seen.immediates++
-    inTurn = 0
-    if (!ended) setImmediate(chain)
-  }
-  setImmediate(chain)
-  const interval = setInterval(() => seen.intervals++, 1)
-  setTimeout(() => {
-    seen.timeout = inserts
-  }, 0)
-  for (; inserts < MANY; inserts++) {
-    await db.insert(inserts, row(inserts))
-    seen.most = Math.max(seen.most, ++inTurn)
-  }
-  ended = true
-  clearInterval(interval)
+  const seen = await turnsBeside(MANY, (i) => db.insert(i, row(i)))
   t.diagnostic(JSON.stringify({ ...seen, looks, wakes }))
   // Between two immediates one outcome is looked for, and before that one may have been woken for.
   assert.ok(seen.most <= 3, `${seen.most} inserts in one turn`)
@@ -58,33 +37,7 @@ test('immediates and timers get their turns in a loop of inserts', async (t) => 
 
 test('files and sockets get their turns in a loop of inserts', async (t) => {
   const db = await database(t)
-  const server = createServer((socket) => socket.pipe(socket))
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.after(() => server.close())
-  const echo = (text) =>
-    new Promise((resolve, reject) => {
-      const socket = connect(server.address().port, '127.0.0.1', () => socket.end(text))
-      let heard = ''
-      socket.on('data', (data) => {
-        heard += data
-      })
-      socket.on('end', () => resolve(heard))
-      socket.on('error', reject)
-    })
-  // Ends by itself, so that a loop that lets nobody in fails instead of hanging.
-  const most = 40 * MANY
-  let inserts = 0
-  let wanted = true
-  const inserting = (async () => {
-    for (; wanted && inserts < most; inserts++) await db.upsert(inserts % 1000, row(inserts % 1000))
-  })()
-  for (let round = 0; round < 10; round++) {
-    assert.equal(await echo(`round ${round}`), `round ${round}`)
-    assert.ok((await readFile(fileURLToPath(import.meta.url))).length > 0)
-    assert.ok(inserts < most, `nothing came before ${most} inserts were over`)
-  }
-  wanted = false
-  await inserting
+  const inserts = await assertServedBeside(t, 40 * MANY, (i) => db.upsert(i % 1000, row(i % 1000)))
   t.diagnostic(`${inserts} inserts`)
 })
 
