@@ -26,6 +26,10 @@ const FLAT_EXTENT: u64 = 16 << 20;
 const GROUP_BYTES: u64 = 2048;
 /// What the cache keeps besides the rows of a group.
 const GROUP_OVERHEAD: u64 = 112;
+/// Groups missed once that are remembered, by what the cache holds.
+const LATELY: usize = 4;
+/// Whether such are read without their group: browsers read pieces of files, not rows, and would download it.
+const READS_ALONE: bool = cfg!(not(target_family = "wasm"));
 /// Most frames kept to be filled again.
 const SPARES: usize = 64;
 
@@ -127,22 +131,40 @@ enum Rows {
 
 /// A row, pinned in memory while this lives.
 pub(crate) struct RowRef {
-    frame: arc_swap::Guard<Option<Arc<Frame>>>,
+    held: Held,
     start: usize,
     dim: usize,
+}
+
+/// What a row lies in.
+enum Held {
+    /// Rows that are cached or mapped.
+    Frame(arc_swap::Guard<Option<Arc<Frame>>>),
+    /// Nothing else: it was read past the cache.
+    Alone(Vec<f32>),
+}
+
+impl RowRef {
+    fn frame(&self) -> Option<&Frame> {
+        match &self.held {
+            Held::Frame(frame) => frame.as_deref(),
+            Held::Alone(_) => None,
+        }
+    }
 }
 
 impl Deref for RowRef {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        match self.frame.as_deref() {
-            Some(Frame { rows: Rows::Owned { data, .. }, .. }) => &data[self.start..self.start + self.dim],
-            Some(Frame { rows: Rows::Mapped { map, .. }, .. }) => {
+        match (&self.held, self.frame().map(|frame| &frame.rows)) {
+            (Held::Alone(data), _) => &data[..self.dim],
+            (_, Some(Rows::Owned { data, .. })) => &data[self.start..self.start + self.dim],
+            (_, Some(Rows::Mapped { map, .. })) => {
                 // `start` counts bytes here; `frame_row` has checked that the cast holds.
                 bytemuck::cast_slice(&map.bytes()[self.start..self.start + 4 * self.dim])
             }
-            None => &[],
+            _ => &[],
         }
     }
 }
@@ -151,7 +173,7 @@ impl RowRef {
     /// The square root of its inner product with itself, where [`VectorFile::keep_lengths`] has it kept.
     #[inline]
     pub(crate) fn length(&self) -> Option<f32> {
-        match self.frame.as_deref() {
+        match self.frame() {
             Some(Frame { rows: Rows::Owned { data, lengths: true, .. }, .. }) => {
                 data.get(self.start + self.dim).copied()
             }
@@ -169,6 +191,9 @@ pub(crate) struct VectorFile {
     /// Rows are read for answers alone.
     seldom: bool,
     frames: Table<ArcSwapOption<Frame>>,
+    /// A bit per group that was missed lately, and how many are set.
+    missed: Table<AtomicU64>,
+    misses: AtomicUsize,
     clock: Mutex<Clock>,
     /// Frames that left the cache, to be filled again: allocators keep twice the cache where threads free what others took.
     spares: Mutex<Vec<Arc<Frame>>>,
@@ -226,6 +251,8 @@ impl VectorFile {
             seldom: false,
             layout,
             frames: Table::new(1),
+            missed: Table::new(1),
+            misses: AtomicUsize::new(0),
             clock: Mutex::default(),
             spares: Mutex::default(),
             writes: AtomicU64::new(0),
@@ -243,7 +270,7 @@ impl VectorFile {
         VectorFile { lengths: true, ..self }
     }
 
-    /// Has fresh rows take nobody's place in the cache: walks measure something else.
+    /// Has rows that are fresh, or asked for once, take nobody's place in the cache: walks measure something else.
     pub(crate) fn seldom(self, seldom: bool) -> VectorFile {
         VectorFile { seldom, ..self }
     }
@@ -282,10 +309,37 @@ impl VectorFile {
             }
         }
         // Not cached, or cached before the row was written: the file decides.
-        let frame = self.load(group)?;
-        let guard = arc_swap::Guard::from_inner(Some(frame));
-        self.frame_row(guard, slot, row)?
-            .ok_or_else(|| Error::corrupt(format!("the vector of slot {slot} fails its checksum")))
+        let found = if READS_ALONE && self.seldom && !self.mapped && !self.is_missed_again(group) {
+            self.read_alone(slot)?
+        } else {
+            let frame = self.load(group)?;
+            self.frame_row(arc_swap::Guard::from_inner(Some(frame)), slot, row)?
+        };
+        found.ok_or_else(|| Error::corrupt(format!("the vector of slot {slot} fails its checksum")))
+    }
+
+    /// Whether `group` was missed before, not long ago as the cache goes: else what is cached is worth more.
+    fn is_missed_again(&self, group: u32) -> bool {
+        let (word, bit) = (&self.missed.ensure(group / 64)[0], 1 << (group % 64));
+        if word.load(Ordering::Relaxed) & bit != 0 {
+            return true;
+        }
+        word.fetch_or(bit, Ordering::Relaxed);
+        if self.misses.fetch_add(1, Ordering::Relaxed) >= LATELY.saturating_mul(self.most()) {
+            self.misses.store(0, Ordering::Relaxed);
+            self.missed.values().for_each(|word| word.store(0, Ordering::Relaxed));
+        }
+        false
+    }
+
+    /// One row, past the cache.
+    fn read_alone(&self, slot: Slot) -> Result<Option<RowRef>> {
+        let dim = self.layout.dim;
+        let mut row = vec![0f32; dim + 1];
+        self.bytes.read_at(self.layout.offset(slot), bytemuck::cast_slice_mut(&mut row))?;
+        let (data, sum) = bytemuck::cast_slice::<f32, u8>(&row).split_at(4 * dim);
+        let whole = sum == checksum(slot, data).to_le_bytes();
+        Ok(whole.then_some(RowRef { held: Held::Alone(row), start: 0, dim }))
     }
 
     fn frame_row(
@@ -325,7 +379,7 @@ impl VectorFile {
         if !held.used.load(Ordering::Relaxed) {
             held.used.store(true, Ordering::Relaxed);
         }
-        Ok(Some(RowRef { frame, start, dim }))
+        Ok(Some(RowRef { held: Held::Frame(frame), start, dim }))
     }
 
     fn load(&self, group: u32) -> Result<Arc<Frame>> {
@@ -682,7 +736,7 @@ impl VectorFile {
     pub(crate) fn memory(&self) -> u64 {
         let frame = u64::from(self.layout.group) * Layout::row_bytes(self.layout.dim) + GROUP_OVERHEAD;
         let held = if self.mapped { 0 } else { self.resident.load(Ordering::Relaxed) };
-        held * frame + self.frames.memory()
+        held * frame + self.frames.memory() + self.missed.memory()
     }
 }
 
