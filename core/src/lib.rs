@@ -17,6 +17,7 @@ mod journal;
 pub mod kv;
 mod metric;
 mod options;
+mod pages;
 mod pool;
 pub mod rnn;
 pub mod simd;
@@ -37,4 +38,5 @@ pub use options::{
     Config, Durability, FORMAT_VERSION, LinkPolicy, MAX_DIM, MAX_K, MAX_PAYLOAD_BYTES, MIN_CACHE_BYTES,
     Manifest, OpenRequest, Options, Quantization, RECALLS, StoreKind, VectorStorage,
 };
+pub use pages::LargePages;
 pub use pool::{Control, Pool, Serial};

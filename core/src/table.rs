@@ -1,7 +1,9 @@
 //! [`Table`]: an array that grows under readers; [`SlotMap`].
 
 use crate::Slot;
+use crate::pages::span;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Something by slot. Nobody outside chooses slots, so they need no hash that resists being chosen.
@@ -56,6 +58,16 @@ impl<T: Default> Table<T> {
         let values = self.chunks[chunk]
             .get_or_init(|| (0..self.width * Self::rows_of(chunk)).map(|_| T::default()).collect());
         &values[at * self.width..(at + 1) * self.width]
+    }
+
+    /// Every value that there is.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().filter_map(OnceLock::get).flatten()
+    }
+
+    /// Where they lie.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Range<usize>> {
+        self.chunks.iter().filter_map(OnceLock::get).map(|chunk| span(chunk))
     }
 
     /// Bytes allocated.

@@ -20,6 +20,8 @@ mod lock;
 mod mmap;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
 mod open;
+#[cfg(not(target_family = "wasm"))]
+mod pages;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
 mod place;
 #[cfg(feature = "redb")]
@@ -42,6 +44,8 @@ pub use import::import;
 pub use lock::Lock;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
 pub use open::{Database, OpenStores, open, open_memory, open_stores};
+#[cfg(not(target_family = "wasm"))]
+pub use pages::SystemPages;
 #[cfg(all(feature = "redb", not(target_family = "wasm")))]
 pub use place::Place;
 #[cfg(feature = "redb")]

@@ -1,5 +1,6 @@
 //! Opening and creating databases on disk.
 
+use crate::pages::SystemPages;
 use crate::place::{Found, JOURNAL, REDB, ROCKSDB};
 use crate::{CowBytes, FileBytes, Lock, Place, RedbKv};
 use asteroid_core::bytes::{Bytes, MemBytes};
@@ -46,7 +47,9 @@ pub struct OpenStores {
 /// `CORRUPT` (a file of it is missing or damaged) or `IO`.
 pub fn open(place: &Place, request: &OpenRequest) -> Result<Database> {
     let OpenStores { stores, config, options, kind, lock } = open_stores(place, request)?;
-    Ok(Database { index: Index::open(stores, config, options)?, kind, _lock: lock })
+    let index = Index::open(stores, config, options)?;
+    index.use_large_pages(Arc::new(SystemPages::default()));
+    Ok(Database { index, kind, _lock: lock })
 }
 
 /// Opens an empty database that is kept nowhere and ends with its handle.
@@ -64,6 +67,7 @@ pub fn open_memory(request: &OpenRequest) -> Result<Database> {
         journal: Arc::new(MemBytes::default()),
     };
     let index = Index::open(stores, request.new_config()?, request.options.clone())?;
+    index.use_large_pages(Arc::new(SystemPages::default()));
     Ok(Database { index, kind: StoreKind::Memory, _lock: None })
 }
 

@@ -12,6 +12,7 @@ mod bits;
 mod frame;
 mod rotation;
 
+use crate::pages::span;
 use crate::simd::{self, Kernels};
 use crate::table::Table;
 use crate::{Metric, Quantization, Slot, sync};
@@ -556,6 +557,12 @@ impl Codes {
         let beyond = (self.root.load().held + doubled).saturating_sub(self.own);
         let before = self.beyond.fetch_max(beyond, Ordering::AcqRel);
         beyond.saturating_sub(before) * self.segment_bytes() as u64
+    }
+
+    /// Where they lie.
+    pub(crate) fn spans(&self, to: &mut Vec<Range<usize>>) {
+        let root = self.root.load();
+        to.extend(root.segments.iter().flatten().map(|segment| span(segment)));
     }
 
     /// Bytes held.

@@ -402,11 +402,17 @@ impl AdjacencyCache {
             let mut state = sync::lock(&self.state);
             for i in at..lists.len().min(at + SET) {
                 if simd::PREFETCHES
+                    && let Some(&(slot, ..)) = lists.get(i + 3 * AHEAD)
+                {
+                    prefetch(self.index.get(slot));
+                }
+                if simd::PREFETCHES
                     && let Some(&(slot, ..)) = lists.get(i + 2 * AHEAD)
                     && let Some(frame) = self.frame_of(slot)
                 {
                     prefetch(state.known_place(frame));
                     prefetch(self.frames(frame).marks.get(frame & !WIDE));
+                    self.record(frame).into_iter().for_each(simd::prefetch);
                 }
                 if simd::PREFETCHES
                     && let Some(&(slot, ..)) = lists.get(i + AHEAD)
@@ -565,6 +571,12 @@ impl AdjacencyCache {
         state.dirty = Vec::new();
         state.pools.iter_mut().for_each(|pool| pool.places.fill(0));
         state.gone = 0;
+    }
+
+    /// Where lists lie.
+    pub(crate) fn spans(&self, to: &mut Vec<std::ops::Range<usize>>) {
+        let Frames { records, marks, .. } = self.usual();
+        to.extend(self.index.spans().chain(records.spans()).chain(marks.spans()));
     }
 
     /// Bytes held.

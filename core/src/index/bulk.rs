@@ -140,6 +140,7 @@ impl Index {
             return Err(failed.unwrap_or_else(skipped)).inspect_err(cleared);
         }
 
+        self.names.clear();
         self.upper.load(&levels)?;
         for &(rep, twin) in &graph.twins {
             Arc::make_mut(&mut sync::lock(&self.chained)).insert(twin);

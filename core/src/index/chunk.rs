@@ -27,17 +27,27 @@ pub(crate) struct Raised {
 }
 
 impl Index {
-    /// Links the planned rows of a chunk into `stage`, in their order. What comes of it does not depend on `pool`, which
-    /// is asked twice: to choose the neighbours of the new rows, and to prune the lists that these overfill.
+    /// Links the planned rows of a chunk into `stage`, in their order. `choices` are what [`Index::choose`] said of each while
+    /// nobody knew of twins among them. What comes of it does not depend on `pool`, which prunes the lists that are overfilled.
     pub(crate) fn link_chunk(
         &self,
         stage: &mut Stage,
         rows: &Rows<'_>,
         mut plans: Vec<Plan>,
+        mut choices: Vec<Choice>,
         pool: &dyn Pool,
     ) -> Result<()> {
         self.find_twins(rows, &mut plans);
-        let choices = side_by_side(pool, plans.len(), &|i| self.choose(rows, &plans, i))?;
+        let is_twin = |row: usize| plans[row].twin.is_some();
+        let twins: Vec<Slot> =
+            (0..plans.len()).filter(|&row| is_twin(row)).map(|row| rows.slots[row]).collect();
+        for row in (0..plans.len()).filter(|_| !twins.is_empty()) {
+            // Twins are no nodes, so none can be a neighbour.
+            let misled = choices[row].candidates.iter().any(|(_, slot)| twins.contains(slot));
+            if misled || is_twin(row) {
+                choices[row] = self.choose(rows, &plans[row], row, &is_twin)?;
+            }
+        }
         let mut raised = Vec::new();
         for (row, choice) in choices.into_iter().enumerate() {
             self.link(stage, rows, row, &mut plans[row], choice, &mut raised)?;
@@ -66,15 +76,20 @@ impl Index {
         }
     }
 
-    /// Chooses the neighbours of the chunk's row `at`.
-    fn choose(&self, rows: &Rows<'_>, plans: &[Plan], at: usize) -> Result<Choice> {
-        let plan = &plans[at];
+    /// Chooses the neighbours of the chunk's row `at`, earlier rows of the chunk considered but for twins.
+    pub(crate) fn choose(
+        &self,
+        rows: &Rows<'_>,
+        plan: &Plan,
+        at: usize,
+        is_twin: &dyn Fn(usize) -> bool,
+    ) -> Result<Choice> {
         if plan.twin.is_some() {
             return Ok(Choice::default());
         }
         let own = rows.held(at);
         let mut candidates = plan.base.clone();
-        for row in (0..at).filter(|&row| plans[row].twin.is_none()) {
+        for row in (0..at).filter(|&row| !is_twin(row)) {
             let near = (self.rank(own, rows.held(row)), rows.slots[row]);
             insert_sorted(&mut candidates, near, self.config.ef_construction as usize);
         }

@@ -58,6 +58,7 @@ impl Index {
             self.warm_up_lists(rows);
         }
         self.warm.store(true, Ordering::Release);
+        self.back_memory();
     }
 
     /// Takes in all lists, where there is room for them.
@@ -91,6 +92,7 @@ impl Index {
         let made: Vec<Made> = missing.map(|missing| self.made(&missing)).collect();
         if !made.is_empty() {
             self.take_codes(made);
+            self.back_memory();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The writer's state, and the steps that make a write last: journal, memory, publication, checkpoint.
 
+use super::chunk::side_by_side;
 use super::meta::Meta;
 use super::slots::Slots;
 use super::tidy::{Blocked, Sweep};
@@ -7,10 +8,13 @@ use super::{Index, Published, UNBORN, record};
 use crate::graph::cache::{Changed, Delta};
 use crate::graph::policy::{Form, LinkPolicy, PolicyState};
 use crate::kv::{Batch, Space, links, slot_key};
-use crate::{Code, Durability, Error, Result, Slot, sync};
+use crate::{Code, Durability, Error, Pool, Result, Serial, Slot, sync};
 use roaring::RoaringBitmap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+/// Changed lists that are gathered together.
+const GATHER: usize = 4096;
 
 /// What only the one writing thread touches.
 pub(crate) struct Writer {
@@ -93,6 +97,12 @@ impl Index {
         }
     }
 
+    /// Shows what a record that was appended has besides lists.
+    pub(crate) fn absorb(&self, batch: &Batch) {
+        self.names.note(batch);
+        self.overlay.absorb(batch);
+    }
+
     /// Appends the record that commits everything from `w.meta.committed` on, and shows it to readers.
     pub(crate) fn commit(&self, w: &mut Writer, commit: Commit<'_>, link: impl FnOnce()) -> Result<()> {
         let Commit { slots, rows, mut batch, meta, killed, reused } = commit;
@@ -106,7 +116,7 @@ impl Index {
         let shown = w.meta.committed..meta.committed;
         w.meta = meta;
         let orphans = std::mem::take(&mut w.orphans);
-        self.overlay.absorb(&batch);
+        self.absorb(&batch);
         link();
         for &slot in &killed {
             self.died.ensure(slot)[0].store(w.seq, Ordering::Release);
@@ -169,10 +179,10 @@ impl Index {
     }
 
     /// Checkpoints if enough is waiting. Called before a write changes anything, so that a full disk refuses it whole.
-    pub(crate) fn make_room(&self, w: &mut Writer) -> Result<()> {
+    pub(crate) fn make_room(&self, w: &mut Writer, pool: &dyn Pool) -> Result<()> {
         let (dirty, most) = self.adjacency.dirty();
         if dirty >= most || self.journal.pending().max(self.overlay.bytes()) >= w.pending_limit {
-            self.checkpoint(w)?;
+            self.checkpoint_on(w, pool)?;
         }
         Ok(())
     }
@@ -180,17 +190,43 @@ impl Index {
     /// Brings the stores up to the journal and cuts it: vectors, then the store, then the journal, each durable
     /// before the next. A failure poisons: how far the store came is not known, the journal still has everything.
     pub(crate) fn checkpoint(&self, w: &mut Writer) -> Result<()> {
+        self.checkpoint_on(w, &Serial)
+    }
+
+    /// [`Index::checkpoint`], what goes to the store being gathered by `pool`.
+    fn checkpoint_on(&self, w: &mut Writer, pool: &dyn Pool) -> Result<()> {
         if self.journal.pending() == 0 && w.orphans.is_empty() {
             return Ok(());
         }
-        self.checkpoint_steps(w).inspect_err(|error| self.poison_with(error))
+        self.checkpoint_steps(w, pool).inspect_err(|error| self.poison_with(error))
     }
 
-    fn checkpoint_steps(&self, w: &mut Writer) -> Result<()> {
-        self.vectors.sync()?;
+    fn checkpoint_steps(&self, w: &mut Writer, pool: &dyn Pool) -> Result<()> {
         w.policy.catch_up(&self.mix);
-        let mut batch = self.overlay.to_batch();
-        let forms = self.changed_lists(w, &mut batch)?;
+        let mut lists = self.adjacency.dirty_lists();
+        let mut parts = Vec::with_capacity(lists.len() / GATHER + 1);
+        while !lists.is_empty() {
+            parts.push(Mutex::new(lists.split_off(lists.len().saturating_sub(GATHER))));
+        }
+        // Cut from the end; stores are quicker with keys that ascend.
+        parts.reverse();
+        // The disk makes sure of the vectors meanwhile.
+        let gathered = side_by_side(pool, parts.len() + 2, &|part| {
+            let mut batch = Batch::default();
+            let mut forms = Vec::new();
+            match part.checked_sub(2).map(|part| std::mem::take(&mut *sync::lock(&parts[part]))) {
+                Some(lists) => forms = self.changed_lists(w, lists, &mut batch)?,
+                None if part == 0 => self.vectors.sync()?,
+                None => batch = self.overlay.to_batch(),
+            }
+            Ok((batch, forms))
+        })?;
+        let mut batch = Batch::with_room(gathered.iter().map(|(some, _)| some.ops().len()).sum());
+        let mut forms = Vec::new();
+        for (some, written) in gathered {
+            batch.append(some);
+            forms.extend(written);
+        }
         for slot in self.adjacency.removed_lists() {
             batch.delete(Space::Links, slot_key(slot));
         }
@@ -208,6 +244,7 @@ impl Index {
         self.mix.note_writes(forms.len() as u64);
         forms.into_iter().for_each(|(slot, form)| w.policy.wrote(slot, form));
         self.watch_deltas(w);
+        self.back_memory();
         Ok(())
     }
 
@@ -218,11 +255,11 @@ impl Index {
         }
     }
 
-    /// Adds every changed list to `batch`, whole or as what changed, and tells which.
-    fn changed_lists(&self, w: &Writer, batch: &mut Batch) -> Result<Vec<(Slot, Form)>> {
+    /// Adds changed lists to `batch`, whole or as what changed, and tells which.
+    fn changed_lists(&self, w: &Writer, lists: Vec<Changed>, batch: &mut Batch) -> Result<Vec<(Slot, Form)>> {
         let mut list = Vec::new();
-        let mut forms = Vec::new();
-        for Changed { slot, len, delta } in self.adjacency.dirty_lists() {
+        let mut forms = Vec::with_capacity(lists.len());
+        for Changed { slot, len, delta } in lists {
             let choose = |delta: &Delta| w.policy.choose(&self.mix, slot, len, delta.edges);
             match delta.filter(|delta| choose(delta) == Form::Delta) {
                 Some(delta) => {

@@ -446,11 +446,19 @@ impl Index {
     /// Shows `stage` to readers. New lists first: a link is never seen before what it leads to.
     pub(crate) fn install(&self, stage: Stage) {
         use std::sync::atomic::Ordering;
-        let (new, old): (Vec<_>, Vec<_>) =
-            stage.lists.into_iter().partition(|(_, list)| list.delta.is_none());
-        let changed = |list: &StagedList| list.delta.as_ref().is_none_or(|delta| delta.edges > 0);
-        let lists = new.into_iter().chain(old).filter(|(_, list)| changed(list));
-        let mut lists: Vec<_> = lists.map(|(slot, list)| (slot, list.links, list.delta)).collect();
+        let mut lists = Vec::with_capacity(stage.lists.len());
+        let mut new = 0;
+        for (slot, StagedList { links, delta, .. }) in stage.lists {
+            let is_new = delta.is_none();
+            if is_new || delta.as_ref().is_some_and(|delta| delta.edges > 0) {
+                lists.push((slot, links, delta));
+            }
+            if is_new {
+                let last = lists.len() - 1;
+                lists.swap(new, last);
+                new += 1;
+            }
+        }
         self.adjacency.set_all(&mut lists);
         self.keep_lists(lists);
         for (&node, &(slot, level)) in &stage.nodes {

@@ -4,6 +4,7 @@
 //! `read` answer. A row becomes visible when a [`Published`] state that covers it is swapped in; a reader keeps the
 //! state it started with, so that it sees one committed prefix of the writes.
 
+mod backing;
 mod bulk;
 mod calibrate;
 mod check;
@@ -17,6 +18,7 @@ mod insert;
 mod insertion;
 mod lookup;
 pub(crate) mod meta;
+mod names;
 mod open;
 mod overlay;
 mod payload;
@@ -56,8 +58,9 @@ use crate::kv::Kv;
 use crate::simd::Kernels;
 use crate::table::Table;
 use crate::vectors::VectorFile;
-use crate::{Code, Config, Error, Options, Result, Slot, sync};
+use crate::{Code, Config, Error, LargePages, Options, Result, Slot, sync};
 use commit::Writer;
+use names::Names;
 use overlay::Overlay;
 use roaring::RoaringBitmap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -112,6 +115,7 @@ pub struct Index {
     mix: Mix,
     upper: Upper,
     overlay: Overlay,
+    names: Names,
     /// Per slot the write that killed it; 0 while alive.
     died: Table<AtomicU64>,
     /// Per slot the write that gave it to its row, where another had it before; [`UNBORN`] until that commits.
@@ -136,6 +140,9 @@ pub struct Index {
     widths: calibrate::Widths,
     selections: selection::Recent,
     sketches: sketch::Sketches,
+    /// Who backs memory by large pages, and how much there was when it was asked last.
+    large_pages: OnceLock<Arc<dyn LargePages>>,
+    backed: AtomicU64,
     writer: Mutex<Writer>,
     scratches: Mutex<Vec<Scratch>>,
     /// Memory of lists that were staged, to be used again.

@@ -2,6 +2,7 @@
 
 use super::commit::Writer;
 use super::meta::Meta;
+use super::names::Names;
 use super::overlay::Overlay;
 use super::sketch::Sketches;
 use super::slots::Slots;
@@ -17,8 +18,8 @@ use crate::table::Table;
 use crate::vectors::VectorFile;
 use crate::{Code, Config, Error, Metric, Options, Quantization, Result, Slot, VectorStorage, sync};
 use roaring::RoaringBitmap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 impl Index {
     /// Opens the database in `stores`, all three empty for a new one.
@@ -66,6 +67,9 @@ impl Index {
             mix: Mix::default(),
             upper: Upper::new(config.m_max as usize),
             overlay: Overlay::default(),
+            names: Names::default(),
+            large_pages: OnceLock::new(),
+            backed: AtomicU64::new(0),
             died: Table::new(1),
             born: Table::new(1),
             swept: AtomicU32::new(0),

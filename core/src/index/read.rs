@@ -83,6 +83,7 @@ impl Index {
             table_bytes: self.died.memory()
                 + self.born.memory()
                 + self.twins.memory()
+                + self.names.memory()
                 + self.overlay.bytes()
                 + self.selections.memory()
                 + scratch,
@@ -114,6 +115,18 @@ impl Index {
         named.collect()
     }
 
+    /// [`Index::ids_of`] for rows that cannot leave their slots meanwhile: remembers them.
+    fn known_ids_of(&self, slots: &[Slot]) -> Result<Vec<Id>> {
+        let known: Option<Vec<Id>> = slots.iter().map(|&slot| self.names.get(slot)).collect();
+        if let Some(ids) = known {
+            return Ok(ids);
+        }
+        let era = self.names.era();
+        let ids = self.ids_of(slots)?;
+        slots.iter().zip(&ids).for_each(|(&slot, id)| self.names.put(era, slot, id));
+        Ok(ids)
+    }
+
     pub(crate) fn payloads_of(&self, slots: &[Slot]) -> Result<Vec<Option<String>>> {
         let keys: Vec<Vec<u8>> = slots.iter().map(|&slot| slot_key(slot).to_vec()).collect();
         let values = self.overlay.get_many(&*self.kv, Space::Payloads, &keys)?;
@@ -136,7 +149,7 @@ impl Index {
 
     pub(crate) fn hits(&self, found: &[(Slot, f32)], include: Include) -> Result<Vec<Hit>> {
         let slots: Vec<Slot> = found.iter().map(|&(slot, _)| slot).collect();
-        let ids = self.ids_of(&slots)?;
+        let ids = self.known_ids_of(&slots)?;
         let rows = self.rows(slots.into_iter().zip(ids).collect(), include)?;
         let hits = rows.into_iter().zip(found).map(|(row, &(_, rank))| Hit {
             id: row.id,

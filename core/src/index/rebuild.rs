@@ -239,6 +239,7 @@ impl Index {
         let applied = self.kv.apply(&batch).and_then(|seq| self.kv.sync(seq));
         applied.inspect_err(|error| self.poison_with(error))?;
 
+        self.names.clear();
         self.adjacency.forget(self.allocated.load(Ordering::Acquire));
         self.upper.clear();
         self.upper.load(&levels)?;

@@ -11,7 +11,7 @@ use super::meta::Meta;
 use super::slots::SWEPT;
 use crate::graph::upper::Node;
 use crate::kv::{Batch, Range, Space, links, slot_key};
-use crate::{Code, Control, Error, Result, Slot, sync};
+use crate::{Code, Control, Error, Result, Serial, Slot, sync};
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Index {
     pub fn tidy(&self, control: &Control<'_>) -> Result<bool> {
         let mut w = self.writing()?;
         control.check()?;
-        self.make_room(&mut w)?;
+        self.make_room(&mut w, &Serial)?;
         self.sweep_step(&mut w)
     }
 
@@ -103,7 +103,7 @@ impl Index {
                 let said = "compaction was stopped by its signal; what it did so far stays, nothing was lost";
                 return Err(Error::new(Code::Aborted, said));
             }
-            self.make_room(&mut w)?;
+            self.make_room(&mut w, &Serial)?;
             if w.sweep.is_none() {
                 if all {
                     break;
@@ -167,7 +167,7 @@ impl Index {
             if w.slots.dead.len() <= limit {
                 break;
             }
-            self.make_room(w)?;
+            self.make_room(w, &Serial)?;
             match self.sweep_step(w) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -189,7 +189,7 @@ impl Index {
         self.empty_graph(w)?;
         w.sweep = self.begin(w, 1)?;
         while w.sweep.is_some() {
-            self.make_room(w)?;
+            self.make_room(w, &Serial)?;
             self.advance(w)?;
         }
         if many {
@@ -316,7 +316,7 @@ impl Index {
         meta.put(&mut batch);
         self.append(w, &[], &[], &batch)?;
         w.meta = meta;
-        self.overlay.absorb(&batch);
+        self.absorb(&batch);
         Ok(())
     }
 

@@ -126,7 +126,7 @@ impl Index {
         let mut batch = Batch::default();
         let (keys, killed): (Vec<Vec<u8>>, Vec<Slot>) = rows.into_iter().unzip();
         keys.into_iter().for_each(|key| batch.delete(Space::Ids, key));
-        self.make_room(&mut w)?;
+        self.make_room(&mut w, &Serial)?;
         self.keep_up(&mut w, killed.len())?;
         let meta = Meta { live: w.meta.live.saturating_sub(killed.len() as u64), ..w.meta };
         let count = killed.len() as u64;
@@ -168,7 +168,7 @@ impl Index {
             None => batch.delete(Space::Payloads, slot_key(slot)),
         }
         entries.merge_into(&mut batch);
-        self.make_room(&mut w)?;
+        self.make_room(&mut w, &Serial)?;
         let meta = w.meta;
         self.commit(&mut w, Commit::of(batch, meta), || ())?;
         drop(w);
@@ -289,7 +289,7 @@ impl Index {
         let dim = self.config.dim as usize;
         let (done, end) = (slots.len(), rows.len().min(slots.len() + CHUNK));
         control.check()?;
-        self.make_room(w)?;
+        self.make_room(w, pool)?;
         slots.extend(self.take_slots(w, end - done)?);
         let last = (end == rows.len()).then_some(rows);
         let chunk = (&rows[done..end], &vectors[done * dim..end * dim]);
@@ -337,16 +337,20 @@ impl Index {
         self.make_missing(coded::PER_CHUNK);
         let fresh = self.codes.encode(vectors);
         let fresh = fresh.as_ref();
-        let plans = side_by_side(pool, chunk.len(), &|i| {
+        let rows = rows::Rows { index: self, slots, vectors, fresh };
+        let planned = side_by_side(pool, chunk.len(), &|i| {
             self.with_scratch(|scratch| {
                 let vector = &vectors[i * dim..][..dim];
                 let coded = fresh.map(|fresh| fresh.query(i, vector));
-                self.plan(vector, coded.as_ref(), &chunk[i].key, scratch)
+                let plan = self.plan(vector, coded.as_ref(), &chunk[i].key, scratch)?;
+                // While what the walk read is near: twins are seldom, and seen when all are planned.
+                let choice = self.choose(&rows, &plan, i, &|_| false)?;
+                Ok((plan, choice))
             })
         })?;
+        let (plans, choices) = planned.into_iter().unzip();
         let mut stage = Stage::default();
-        let rows = rows::Rows { index: self, slots, vectors, fresh };
-        self.link_chunk(&mut stage, &rows, plans, pool)?;
+        self.link_chunk(&mut stage, &rows, plans, choices, pool)?;
         // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
         self.vectors.write(slots, vectors)?;
         self.sketches.forget(reused());
@@ -370,7 +374,7 @@ impl Index {
                 meta.put(&mut batch);
                 self.append(w, slots, vectors, &batch)?;
                 w.meta = meta;
-                self.overlay.absorb(&batch);
+                self.absorb(&batch);
                 self.install(stage);
                 self.allocated.store(meta.next, std::sync::atomic::Ordering::Release);
             }

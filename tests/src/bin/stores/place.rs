@@ -5,7 +5,7 @@ use crate::watch::{Asked, Counted, Watched};
 use asteroid_core::bytes::Bytes;
 use asteroid_core::kv::Kv;
 use asteroid_core::{Config, Index, Metric, Options, Stores, VectorStorage};
-use asteroid_native_storage::{FileBytes, RedbKv, RocksKv};
+use asteroid_native_storage::{FileBytes, RedbKv, RocksKv, SystemPages};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -53,6 +53,7 @@ impl Place {
             config.vector_storage = VectorStorage::Flat;
         }
         let index = Index::open(stores, config, options).unwrap();
+        index.use_large_pages(Arc::new(SystemPages::default()));
         Place { index, kv, asked, rocks, redb, vectors, journal }
     }
 

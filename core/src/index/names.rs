@@ -1,0 +1,72 @@
+//! Ids that are small numbers, by slot: answers need not ask the store for them.
+
+use crate::kv::{Batch, Op, Space, slot_of};
+use crate::table::Table;
+use crate::{Id, Slot};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Whether any are kept: browsers would download it.
+const KEEPS: bool = cfg!(not(target_family = "wasm"));
+
+pub(crate) struct Names {
+    /// Per slot its id plus one; 0 for those not known and those that do not fit. Four bytes a row, of rows that were found.
+    names: Table<AtomicU32>,
+    /// How often all were forgotten.
+    era: AtomicU32,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Names { names: Table::new(1), era: AtomicU32::new(0) }
+    }
+}
+
+impl Names {
+    pub(crate) fn get(&self, slot: Slot) -> Option<Id> {
+        let name = self.names.get(slot).filter(|_| KEEPS)?.load(Ordering::Acquire);
+        name.checked_sub(1).map(|number| Id::from(u64::from(number)))
+    }
+
+    /// To be taken before ids for [`Names::put`] are read.
+    pub(crate) fn era(&self) -> u32 {
+        self.era.load(Ordering::SeqCst)
+    }
+
+    /// Remembers the id of `slot` as it was read in `era`. The row must have been kept from leaving its slot since.
+    pub(crate) fn put(&self, era: u32, slot: Slot, id: &Id) {
+        if KEEPS
+            && let Id::Num(number) = id
+            && let Some(name) = u32::try_from(*number).ok().and_then(|number| number.checked_add(1))
+        {
+            let place = &self.names.ensure(slot)[0];
+            place.store(name, Ordering::SeqCst);
+            if self.era() != era {
+                place.store(0, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Forgets the slots to which `batch` gives other ids, or none.
+    pub(crate) fn note(&self, batch: &Batch) {
+        for op in batch.ops().iter().filter(|_| KEEPS) {
+            if let Op::Put(Space::Slots, key, _) | Op::Delete(Space::Slots, key) = op
+                && let Some(name) = slot_of(key).ok().and_then(|slot| self.names.get(slot))
+            {
+                name.store(0, Ordering::Release);
+            }
+        }
+    }
+
+    /// Forgets all, as slots have other ids from now on.
+    pub(crate) fn clear(&self) {
+        if KEEPS {
+            self.era.fetch_add(1, Ordering::SeqCst);
+            self.names.values().for_each(|name| name.store(0, Ordering::SeqCst));
+        }
+    }
+
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> u64 {
+        self.names.memory()
+    }
+}
