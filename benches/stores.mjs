@@ -126,51 +126,58 @@ async function stores() {
 /** Resident memory and rates by tenths of inserts within the limited budget, vectors within it too. */
 async function memory() {
   for (const system of wanted ? systems : one()) {
-    const fill = await run({ ...at(system), mapped: false, stage: 'fill', cache: limited })
-    rmSync(at(system).dir, { recursive: true, force: true })
-    curve(system, fill, limited)
+    const fills = []
+    for (let round = 0; round < rounds; round++) {
+      fills.push(await run({ ...at(system), mapped: false, stage: 'fill', cache: limited }))
+      rmSync(at(system).dir, { recursive: true, force: true })
+    }
+    const fill = {
+      ...fills[0],
+      tenths: fills[0].tenths.map((_, i) => medians(fills.map(({ tenths }) => tenths[i]))),
+    }
+    curve(system, fill, limited, rounds)
     const parts = Object.entries(fill.stats).map(([name, bytes]) => `${name} ${mib(bytes)}`)
     console.log(grey(`by its own account: ${parts.join(', ')}`))
   }
 }
 
 /** Memory, rate and the steps of an insert by tenths, and how they grew. */
-function curve(system, fill, cache) {
+function curve(system, fill, cache, runs = 1) {
   let lists = 0
   const lines = fill.tenths.map((tenth, i) => {
     const each = (seconds) => ((seconds * 1e6) / tenth.rows).toFixed(0)
     const read = (tenth.lists - lists) / tenth.rows
     lists = tenth.lists
-    const { seconds, planning, choosing, pruning, storing } = tenth
+    const { seconds, search, together, storing } = tenth
     return [
       `${i + 1}`,
       mib(tenth.anon, ''),
       mib(tenth.rss, ''),
       number(tenth.rows / seconds),
-      each(planning),
-      each(choosing),
-      each(pruning),
+      each(search),
+      each(together),
       each(storing),
-      each(seconds - planning - choosing - pruning - storing),
+      each(seconds - together - storing),
       each(tenth.cpu),
       read.toFixed(0),
     ]
   })
   const [first, last] = [fill.tenths[0], fill.tenths.at(-1)]
-  const rest = (tenth) => (tenth.seconds - tenth.planning) / tenth.rows
+  const rest = (tenth) => (tenth.seconds - tenth.search) / tenth.rows
   const peak = Math.max(...fill.tenths.map((tenth) => tenth.anon))
   console.log(
     `\n${bold(`${system.name} by tenths of inserts, ${mib(cache)}`)}: peak RssAnon (${mib(fill.base[0])} before the ` +
-      `first row, most ${mib(peak)}) and RSS in MiB; us per row of the search, of choosing neighbours, of pruning lists, ` +
-      'of checkpoints, of all else, and of processors; lists read past the cache per row',
+      `first row, most ${mib(peak)}) and RSS in MiB; us of a search alone, and per row of what threads do together ` +
+      '(searching, choosing, pruning), of checkpoints, of all else, and of processors; lists read past the cache per row' +
+      (runs > 1 ? `; medians of ${runs} runs` : ''),
   )
-  const head = 'tenth,RssAnon,RSS,rows/s,search,choosing,pruning,storing,all else,CPU,lists read'
+  const head = 'tenth,RssAnon,RSS,rows/s,search,together,storing,all else,CPU,lists read'
   table(head.split(','), lines)
   const each = (tenth) => tenth.seconds / tenth.rows
   const slower = (rest(last) - rest(first)) / each(first)
   console.log(
     `last tenth against the first: ${(each(last) / each(first)).toFixed(2)} times the time, search ` +
-      `${(last.planning / first.planning).toFixed(2)} times, all but the search ${(rest(last) / rest(first)).toFixed(2)} ` +
+      `${(last.search / first.search).toFixed(2)} times, all but the search ${(rest(last) / rest(first)).toFixed(2)} ` +
       `times; that is ${Math.round(slower * 100)} % of an insert in the first`,
   )
 }
@@ -319,6 +326,13 @@ function say(text) {
 
 function mib(bytes, unit = ' MiB') {
   return `${(bytes / MIB).toFixed(bytes < 100 * MIB ? 1 : 0)}${unit}`
+}
+
+/** Of each field the median over `records`. */
+function medians(records) {
+  return Object.fromEntries(
+    Object.keys(records[0]).map((name) => [name, median(records.map((record) => record[name]))]),
+  )
 }
 
 function median(numbers) {

@@ -82,6 +82,8 @@ const SELDOM = [
   /filter::parse::Parser>::regex$/,
   /^<?asteroid_core::filter::(pattern|linear|fold)::/,
   /^<?regex_(automata|syntax)::/,
+  // What is said of filters that are refused.
+  /^asteroid_core::filter::names::(unknown|nearest|shorten)$/,
   // Checks, repairs, compaction, exports, imports, patches of payloads.
   /Index>::(check|repair)$/,
   /^engine_(check|repair|compact|export|mergePayload)$/,

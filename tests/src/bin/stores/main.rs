@@ -63,12 +63,12 @@ fn main() {
     println!("{found}");
 }
 
-/// The pool of an insert, which asks it once to check the rows and then three times per chunk: to search for candidates,
-/// to choose neighbours among them, and to prune lists. How long that took.
+/// The pool of an insert, which asks it once to check the rows and then to search for candidates and choose neighbours among
+/// them, to prune lists, and to gather what a checkpoint writes. How long that took.
 struct Planning {
     threads: Threads,
     asked: AtomicU64,
-    nanos: [AtomicU64; 3],
+    nanos: AtomicU64,
 }
 
 impl Planning {
@@ -77,9 +77,9 @@ impl Planning {
         Planning { threads: Threads::new(threads), asked: AtomicU64::default(), nanos: Default::default() }
     }
 
-    /// Seconds spent searching, choosing and pruning.
-    fn seconds(&self) -> [f64; 3] {
-        [0, 1, 2].map(|step| self.nanos[step].load(Relaxed) as f64 / 1e9)
+    /// Seconds spent with that.
+    fn seconds(&self) -> f64 {
+        self.nanos.load(Relaxed) as f64 / 1e9
     }
 }
 
@@ -91,11 +91,15 @@ impl Pool for Planning {
     fn for_each(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
         let began = Instant::now();
         self.threads.for_each(n, job);
-        if let Some(asked) = self.asked.fetch_add(1, Relaxed).checked_sub(1) {
-            self.nanos[asked as usize % 3].fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
+        if self.asked.fetch_add(1, Relaxed) > 0 {
+            self.nanos.fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
         }
     }
 }
+
+/// How many searches are timed together, and how often in the course of a tenth.
+const QUERIES: usize = 500;
+const SAMPLES: usize = 5;
 
 fn insert(place: &Place, pool: &Planning, first: u64, vectors: &[f32]) {
     pool.asked.store(0, Relaxed);
@@ -105,7 +109,16 @@ fn insert(place: &Place, pool: &Planning, first: u64, vectors: &[f32]) {
     place.index.insert_many(rows, Mode::Insert, pool, &Control::NONE).unwrap();
 }
 
-/// All rows into a new database, by tenths.
+/// Seconds of one search as inserts do it, by the same threads: of queries, which no row is.
+fn searching(place: &Place, pool: &Threads, queries: &Data) -> f64 {
+    let ef_search = place.index.config().ef_construction as usize;
+    let params = SearchParams { k: 1, ef_search, ..SearchParams::default() };
+    let began = Instant::now();
+    place.index.search_many(&queries.queries, &params, pool, &Control::NONE).unwrap();
+    began.elapsed().as_secs_f64() / queries.count as f64
+}
+
+/// All rows into a new database, by tenths, in the course of which searches are timed.
 fn fill(task: &Task) -> Value {
     let place = Place::open(task);
     let pool = Planning::new();
@@ -113,12 +126,21 @@ fn fill(task: &Task) -> Value {
     let base = sampler.take();
     let mut tenths = Vec::new();
     let (began, cpu_before, disk_before) = (Instant::now(), cpu(), disk_writes());
-    let (mut last, mut planned, mut used, mut stored) = (began, [0.0; 3], cpu_before, 0.0);
+    let (mut last, mut planned, mut used, mut stored) = (began, 0.0, cpu_before, 0.0);
+    let queries = Data::queries(QUERIES);
     let mut first = 0;
     for tenth in 1..=10 {
         let end = task.rows * tenth / 10;
         let begin = first;
+        let mut search = Vec::new();
+        let (mut away, mut idle) = (0.0, 0.0);
         while first < end {
+            if (first - begin) * 2 * SAMPLES >= (end - begin) * (2 * search.len() + 1) {
+                let (began, before) = (Instant::now(), cpu());
+                search.push(searching(&place, &pool.threads, &queries));
+                away += began.elapsed().as_secs_f64();
+                idle += cpu() - before;
+            }
             let count = BATCH.min(end - first);
             insert(&place, &pool, first as u64, &rows::slice(first, count));
             first += count;
@@ -127,12 +149,11 @@ fn fill(task: &Task) -> Value {
         let (plan, now, storing) = (pool.seconds(), cpu(), place.applying());
         tenths.push(json!({
             "rows": end - begin,
-            "seconds": last.elapsed().as_secs_f64(),
-            "planning": plan[0] - planned[0],
-            "choosing": plan[1] - planned[1],
-            "pruning": plan[2] - planned[2],
+            "seconds": last.elapsed().as_secs_f64() - away,
+            "search": search.iter().sum::<f64>() / search.len().max(1) as f64 * (end - begin) as f64,
+            "together": plan - planned,
             "storing": storing - stored,
-            "cpu": now - used,
+            "cpu": now - used - idle,
             "anon": own,
             "rss": all,
             "lists": place.asked.lists.load(Relaxed),
@@ -181,7 +202,7 @@ fn churn(task: &Task) -> Value {
         "rows": gone.len(),
         "seconds": seconds,
         "settled": began.elapsed().as_secs_f64(),
-        "planning": pool.seconds()[0],
+        "planning": pool.seconds(),
         "cpu": cpu() - cpu_before,
         "done": done,
         "process": disk_writes() - disk_before,

@@ -20,7 +20,7 @@ pub(crate) fn slice(first: usize, count: usize) -> Vec<f32> {
 /// The queries.
 pub(crate) struct Data {
     pub(crate) count: usize,
-    queries: Vec<f32>,
+    pub(crate) queries: Vec<f32>,
 }
 
 impl Data {
