@@ -6,7 +6,8 @@ use std::ops::Range;
 /// them than in many small ones.
 pub trait LargePages: Send + Sync {
     /// Takes note that searches read all over these addresses, and soon will again. Asked once in a while, each time with all
-    /// of them. They may be freed at any time, so only what does no harm to other memory may be done to them.
+    /// of them, before the first search and after checkpoints. They may be freed at any time, so only what does no harm to
+    /// other memory may be done to them.
     fn back(&self, spans: Vec<Range<usize>>);
 }
 

@@ -853,6 +853,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missed_once_is_read_past_the_cache_and_what_is_missed_again_is_kept() {
+        let rows: Vec<f32> = (0..3000 * 20).map(|i| i as f32).collect();
+        let bytes = Arc::new(MemBytes::default());
+        let open = |slots| {
+            VectorFile::open(bytes.clone(), 20, VectorStorage::Paged, 40 << 10, slots).unwrap().seldom(true)
+        };
+        open(0).write_cold(0, rows.chunks_exact(20)).unwrap();
+        let file = open(3000);
+        let resident = || file.resident.load(Ordering::Relaxed);
+        let read = |slot: Slot| assert_eq!(*file.row(slot).unwrap(), rows[slot as usize * 20..][..20]);
+        read(7);
+        assert_eq!(resident(), 0);
+        read(8);
+        assert_eq!(resident(), 1);
+        read(7);
+        assert_eq!(resident(), 1);
+        // As often as the cache has room some times over: then what was missed long ago counts as new.
+        (0..3000).step_by(file.layout.group as usize).for_each(read);
+        let (before, missed) = (resident(), file.misses.load(Ordering::Relaxed));
+        assert!(missed < LATELY * file.most() && before < 3, "{before} {missed}");
+        let mut damaged = bytes.to_vec();
+        damaged[PAGE as usize + 5 * 84 + 3] ^= 1;
+        let damaged = Arc::new(MemBytes::new(damaged));
+        let file = VectorFile::open(damaged, 20, VectorStorage::Paged, 0, 3000).unwrap().seldom(true);
+        for _ in 0..3 {
+            assert_eq!(file.row(5).err().map(|error| error.code()), Some(crate::Code::Corrupt));
+        }
+        assert!(file.row(4).is_ok());
+    }
+
+    #[test]
     fn a_damaged_or_missing_row_is_named() {
         let bytes = Arc::new(MemBytes::default());
         VectorFile::open(bytes.clone(), 4, VectorStorage::Paged, 0, 0)

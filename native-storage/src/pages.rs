@@ -3,8 +3,6 @@
 
 use asteroid_core::LargePages;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What one entry of the processor's address cache covers then, on every system that this is for.
 const LARGE: usize = 2 << 20;
@@ -12,25 +10,15 @@ const LARGE: usize = 2 << 20;
 const PARTS: usize = 4;
 const SPARE: usize = 1;
 
-/// Asks Linux to back memory by large pages, on a thread of its own: it takes a millisecond for each. Elsewhere, or where
-/// the system does not give any, nothing happens.
+/// Asks Linux to back memory by large pages, which takes a millisecond for each while other threads that need memory wait.
+/// Elsewhere, or where the system does not give any, nothing happens.
 #[derive(Default)]
-pub struct SystemPages {
-    busy: Arc<AtomicBool>,
-}
+pub struct SystemPages(());
 
 impl LargePages for SystemPages {
     fn back(&self, spans: Vec<Range<usize>>) {
-        if cfg!(not(target_os = "linux")) || self.busy.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let busy = Arc::clone(&self.busy);
-        let work = move || {
+        if cfg!(target_os = "linux") {
             let _ = large_pages(spans).into_iter().try_for_each(collapse);
-            busy.store(false, Ordering::Release);
-        };
-        if std::thread::Builder::new().name("asteroid-pages".into()).spawn(work).is_err() {
-            self.busy.store(false, Ordering::Release);
         }
     }
 }
@@ -89,5 +77,20 @@ mod tests {
         ];
         assert_eq!(large_pages(spans), [4, 5, 6, 9].map(|page| page * LARGE));
         assert!(large_pages(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn memory_backed_by_large_pages_holds_what_it_held() {
+        let words: Vec<usize> = (0..(8 << 20) / size_of::<usize>()).collect();
+        let part = |at: usize| words[at..][..words.len() / 4].as_ptr_range();
+        let spans = [0, 1, 2, 3].map(|quarter| part(quarter * words.len() / 4));
+        let spans: Vec<_> = spans.map(|span| span.start.addr()..span.end.addr()).to_vec();
+        assert!(!large_pages(spans.clone()).is_empty());
+        for _ in 0..2 {
+            SystemPages::default().back(spans.clone());
+            assert!(words.iter().enumerate().all(|(at, &word)| at == word));
+        }
+        // What is no memory any more does no harm.
+        SystemPages::default().back(vec![LARGE..3 * LARGE]);
     }
 }

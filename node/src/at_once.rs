@@ -16,8 +16,8 @@ const FEWEST: u32 = 8;
 const MOST: u32 = 2048;
 /// Times as many, answered at once without one that was late, until fewer are enough again.
 const TRIALS: u32 = 16;
-/// After a pause as long as this, what was in memory may not be any more.
-const PAUSE: Duration = Duration::from_secs(1);
+/// After a pause as long as this, what was in memory may not be any more: one search shows it, which reads all over.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// What the searches of one database took, per unit of what was asked of them.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Pace {
         // On a thread that was just woken, with caches that are cold, 170 us were measured where it took 105 here.
         let took = if at_once { took } else { took * 2 / 3 };
         if self.paused(now) {
-            self.streak = 0;
+            self.streak = self.streak.min(self.needed - 1);
         }
         self.last = Some(now);
         let late = took > LATE && self.expected(units) <= SHORT;
@@ -72,9 +72,9 @@ impl Pace {
             }
         }
         let seen = took.as_nanos() as f64 / f64::from(units.max(1));
-        // One search that waited for a processor says little of the next.
-        let seen = if self.cost > 0.0 { seen.min(4.0 * self.cost) } else { seen };
-        self.cost = if self.cost > 0.0 { self.cost + (seen - self.cost) / 8.0 } else { seen };
+        // One search that waited for a processor, or that made all codes, says little of the next.
+        let before = if self.cost > 0.0 { self.cost.min(4.0 * seen) } else { seen };
+        self.cost = before + (seen.min(4.0 * before) - before) / 8.0;
     }
 
     /// Has the next searches run on other threads: much of the database is about to change, or a search was cut short.

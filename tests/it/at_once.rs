@@ -118,12 +118,32 @@ fn searches_that_often_wait_for_a_disk_stay_away_however_short_the_others_are() 
 }
 
 #[test]
-fn a_pause_or_a_change_of_the_database_begins_anew() {
+fn after_a_pause_one_search_shows_whether_all_is_still_in_memory() {
     let mut run = Run::new();
     run.searches(100, 50);
-    run.now += Duration::from_secs(2);
+    run.now += Duration::from_secs(5);
+    assert_eq!(run.searches(8, 50), 8);
+    run.now += Duration::from_secs(11);
+    assert_eq!(run.searches(1, 50), 0);
+    assert_eq!(run.searches(8, 50), 8);
+    run.now += Duration::from_secs(11);
+    assert_eq!(run.searches(1, 5000), 0);
     assert_eq!(run.searches(8, 50), 0);
     assert_eq!(run.searches(8, 50), 8);
+}
+
+#[test]
+fn a_first_search_that_made_all_codes_does_not_keep_the_others_away() {
+    let mut run = Run::new();
+    run.searches(1, 300_000);
+    assert_eq!(run.searches(8, 50), 0);
+    assert_eq!(run.searches(8, 50), 8);
+}
+
+#[test]
+fn a_change_of_the_database_begins_anew() {
+    let mut run = Run::new();
+    run.searches(100, 50);
     run.pace.start_over();
     assert_eq!(run.searches(8, 50), 0);
     assert_eq!(run.searches(8, 50), 8);
