@@ -91,6 +91,6 @@ mod tests {
             assert!(words.iter().enumerate().all(|(at, &word)| at == word));
         }
         // What is no memory any more does no harm.
-        SystemPages::default().back(vec![LARGE..3 * LARGE]);
+        SystemPages::default().back(vec![LARGE..2 * LARGE, 2 * LARGE..3 * LARGE]);
     }
 }
