@@ -61,15 +61,9 @@ impl Scratch {
 
     /// Replaces `fresh` with those of `nodes` that are seen for the first time in this walk.
     pub(crate) fn see(&mut self, nodes: &[u32]) {
-        self.fresh.clear();
-        self.see_more(nodes);
-    }
-
-    /// [`Scratch::see`] that adds to what `fresh` has.
-    pub(crate) fn see_more(&mut self, nodes: &[u32]) {
         let mut fresh = std::mem::take(&mut self.fresh);
-        let mut count = fresh.len();
-        fresh.resize(count + nodes.len(), 0);
+        fresh.resize(nodes.len(), 0);
+        let mut count = 0;
         for &node in nodes {
             // Written in any case and kept where it counts: which of them are new is not to be foreseen.
             if let Some(place) = fresh.get_mut(count) {

@@ -56,36 +56,20 @@ pub(crate) fn beam(
             return Ok(false);
         }
         expanded += 1;
-        if expanded % CHECK_EVERY < 2 && stop()? {
+        if expanded.is_multiple_of(CHECK_EVERY) && stop()? {
             return Ok(false);
         }
-        scratch.fresh.clear();
-        see_around(layer, next, scratch)?;
-        // Of a full pool nearly all are expanded in the end: two at a time wait for memory once.
-        if full
-            && let Some(&Reverse(second)) = scratch.candidates.peek()
-            && scratch.found.peek().is_none_or(|&worst| rank_of_key(second) <= rank_of_key(worst))
-        {
-            scratch.candidates.pop();
-            expanded += 1;
-            see_around(layer, second, scratch)?;
+        let mut links = std::mem::take(&mut scratch.links);
+        layer.links(node_of_key(next), scratch.candidates.as_slice(), &mut links)?;
+        if let Some(&Reverse(next)) = scratch.candidates.peek() {
+            layer.soon(node_of_key(next));
         }
+        scratch.effort.lists += 1;
+        scratch.see(&links);
+        scratch.links = links;
         admit(layer, ef, scratch)?;
     }
     Ok(true)
-}
-
-/// Adds the neighbours of `next` that were not seen before to `scratch.fresh`.
-fn see_around(layer: &mut impl Layer, next: u64, scratch: &mut Scratch) -> Result<()> {
-    let mut links = std::mem::take(&mut scratch.links);
-    layer.links(node_of_key(next), scratch.candidates.as_slice(), &mut links)?;
-    if let Some(&Reverse(next)) = scratch.candidates.peek() {
-        layer.soon(node_of_key(next));
-    }
-    scratch.effort.lists += 1;
-    scratch.see_more(&links);
-    scratch.links = links;
-    Ok(())
 }
 
 /// A layer of which only some nodes, the members, are looked for.

@@ -34,10 +34,10 @@ impl Names {
 
     /// Remembers the id of `slot` as it was read in `era`. The row must have been kept from leaving its slot since.
     pub(crate) fn put(&self, era: u32, slot: Slot, id: &Id) {
-        if Self::KEEPS
-            && let Id::Num(number) = id
-            && let Some(name) = u32::try_from(*number).ok().and_then(|number| number.checked_add(1))
-        {
+        if Self::KEEPS {
+            // Every id takes the same memory, those that do not fit too.
+            let number = if let Id::Num(number) = id { u32::try_from(*number).ok() } else { None };
+            let name = number.and_then(|number| number.checked_add(1)).unwrap_or(0);
             let place = &self.names.ensure(slot)[0];
             place.store(name, Ordering::SeqCst);
             if self.era() != era {
