@@ -131,40 +131,22 @@ enum Rows {
 
 /// A row, pinned in memory while this lives.
 pub(crate) struct RowRef {
-    held: Held,
+    frame: arc_swap::Guard<Option<Arc<Frame>>>,
     start: usize,
     dim: usize,
-}
-
-/// What a row lies in.
-enum Held {
-    /// Rows that are cached or mapped.
-    Frame(arc_swap::Guard<Option<Arc<Frame>>>),
-    /// Nothing else: it was read past the cache.
-    Alone(Vec<f32>),
-}
-
-impl RowRef {
-    fn frame(&self) -> Option<&Frame> {
-        match &self.held {
-            Held::Frame(frame) => frame.as_deref(),
-            Held::Alone(_) => None,
-        }
-    }
 }
 
 impl Deref for RowRef {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        match (&self.held, self.frame().map(|frame| &frame.rows)) {
-            (Held::Alone(data), _) => &data[..self.dim],
-            (_, Some(Rows::Owned { data, .. })) => &data[self.start..self.start + self.dim],
-            (_, Some(Rows::Mapped { map, .. })) => {
+        match self.frame.as_deref() {
+            Some(Frame { rows: Rows::Owned { data, .. }, .. }) => &data[self.start..self.start + self.dim],
+            Some(Frame { rows: Rows::Mapped { map, .. }, .. }) => {
                 // `start` counts bytes here; `frame_row` has checked that the cast holds.
                 bytemuck::cast_slice(&map.bytes()[self.start..self.start + 4 * self.dim])
             }
-            _ => &[],
+            None => &[],
         }
     }
 }
@@ -173,7 +155,7 @@ impl RowRef {
     /// The square root of its inner product with itself, where [`VectorFile::keep_lengths`] has it kept.
     #[inline]
     pub(crate) fn length(&self) -> Option<f32> {
-        match self.frame() {
+        match self.frame.as_deref() {
             Some(Frame { rows: Rows::Owned { data, lengths: true, .. }, .. }) => {
                 data.get(self.start + self.dim).copied()
             }
@@ -310,7 +292,7 @@ impl VectorFile {
         }
         // Not cached, or cached before the row was written: the file decides.
         let found = if READS_ALONE && self.seldom && !self.mapped && !self.is_missed_again(group) {
-            self.read_alone(slot)?
+            self.read_alone(group, slot)?
         } else {
             let frame = self.load(group)?;
             self.frame_row(arc_swap::Guard::from_inner(Some(frame)), slot, row)?
@@ -332,14 +314,16 @@ impl VectorFile {
         false
     }
 
-    /// One row, past the cache.
-    fn read_alone(&self, slot: Slot) -> Result<Option<RowRef>> {
+    /// One row, in a frame of its own that the cache does not see.
+    fn read_alone(&self, group: u32, slot: Slot) -> Result<Option<RowRef>> {
         let dim = self.layout.dim;
-        let mut row = vec![0f32; dim + 1];
+        let mut row = vec![0f32; dim + 1].into_boxed_slice();
         self.bytes.read_at(self.layout.offset(slot), bytemuck::cast_slice_mut(&mut row))?;
         let (data, sum) = bytemuck::cast_slice::<f32, u8>(&row).split_at(4 * dim);
         let whole = sum == checksum(slot, data).to_le_bytes();
-        Ok(whole.then_some(RowRef { held: Held::Alone(row), start: 0, dim }))
+        let rows = Rows::Owned { data: row, bad: Box::default(), lengths: false };
+        let frame = Arc::new(Frame { group, rows, used: AtomicBool::new(true) });
+        Ok(whole.then(|| RowRef { frame: arc_swap::Guard::from_inner(Some(frame)), start: 0, dim }))
     }
 
     fn frame_row(
@@ -379,7 +363,7 @@ impl VectorFile {
         if !held.used.load(Ordering::Relaxed) {
             held.used.store(true, Ordering::Relaxed);
         }
-        Ok(Some(RowRef { held: Held::Frame(frame), start, dim }))
+        Ok(Some(RowRef { frame, start, dim }))
     }
 
     fn load(&self, group: u32) -> Result<Arc<Frame>> {

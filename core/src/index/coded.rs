@@ -4,7 +4,7 @@ use super::Index;
 use super::names::Names;
 use crate::codes::{Coded, Made, Missing};
 use crate::hnsw::{node_of_key, rank_of_key, sort_key};
-use crate::kv::{Range, Space, slot_key, slot_of};
+use crate::kv::{Space, slot_of};
 use crate::{Id, Result, sync};
 use std::sync::atomic::Ordering;
 
@@ -16,8 +16,6 @@ const SOON_DONE: u64 = 1 << 26;
 const FARTHER: f32 = 2.0;
 /// Rows measured beyond those wanted, to see how far codes are off.
 const FEW: usize = 2;
-/// Ids read at once.
-const NAMED: usize = 1024;
 /// Segments made by one search: it is its caller who waits.
 const PER_SEARCH: usize = 8;
 /// The same for a chunk of rows written.
@@ -60,7 +58,7 @@ impl Index {
                 self.take_codes(missing.iter().map(|missing| self.made(missing)).collect());
             }
             self.warm_up_lists(rows);
-            self.warm_up_names(rows);
+            self.warm_up_names();
         }
         self.warm.store(true, Ordering::Release);
         self.back_memory();
@@ -79,24 +77,19 @@ impl Index {
     }
 
     /// Takes in all ids that are kept by slot, what is wrong with them being for those to tell who need them.
-    fn warm_up_names(&self, rows: u32) {
+    fn warm_up_names(&self) {
         if !Names::KEEPS {
             return;
         }
         // Held to the end: no row that is visible in it leaves its slot meanwhile.
         let (era, state) = (self.names.era(), self.published.load_full());
-        for first in (0..rows).step_by(NAMED) {
-            let end = Some(slot_key(rows.min(first.saturating_add(NAMED as u32))).to_vec());
-            let range = Range { start: slot_key(first).to_vec(), end };
-            let Ok(page) = self.overlay.scan(&*self.kv, Space::Slots, &range, NAMED) else { return };
-            for (key, id) in page {
-                if let (Ok(slot), Ok(id)) = (slot_of(&key), Id::from_key(&id))
-                    && self.visible(&state, slot)
-                {
-                    self.names.put(era, slot, &id);
-                }
+        let _ = self.all_entries(Space::Slots, &mut |key, id| {
+            if let (Ok(slot), Ok(id)) = (slot_of(key), Id::from_key(id))
+                && self.visible(&state, slot)
+            {
+                self.names.put(era, slot, &id);
             }
-        }
+        });
     }
 
     /// Forgets all codes, as other rows come in the place of those that were.

@@ -71,7 +71,7 @@ impl Index {
     }
 
     /// Every entry of `space`.
-    fn all_entries(&self, space: Space, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
+    pub(crate) fn all_entries(&self, space: Space, see: &mut dyn FnMut(&[u8], &[u8])) -> Result<()> {
         let mut range = Range::all();
         loop {
             let page = self.overlay.scan(&*self.kv, space, &range, PAGE)?;
