@@ -126,7 +126,7 @@ fn what_is_late_answers_with_what_it_has() {
             if filter.as_ref().is_some_and(|filter| filter.to_string().contains("deep")) {
                 assert!(explain.undecided > 0, "{what}: {explain:?}");
             }
-            let (mut measured, mut unfinished) = (0, 0);
+            let (mut measured, mut unfinished, mut nearest) = (0, 0, f32::INFINITY);
             for ms in 0..looks {
                 let late = within(ms as f64 + 0.5, &params);
                 let (hits, explain, _) = search(&world, filter.as_ref(), *plan, &late);
@@ -140,6 +140,9 @@ fn what_is_late_answers_with_what_it_has() {
                 if explain.plan != "scan" {
                     assert!(explain.measured >= measured, "{what}: fewer measured in more time");
                     measured = explain.measured;
+                    // Also where a scan follows, which begins far away.
+                    assert!(hits[0].distance <= nearest, "{what}: farther in more time");
+                    nearest = hits[0].distance;
                 }
             }
             assert!(unfinished + 2 >= looks && unfinished >= 1, "{what}: {unfinished} of {looks} unfinished");

@@ -335,11 +335,11 @@ impl Index {
                 break;
             }
             let found = traced.iter().map(|traced| traced.key).collect();
-            let nearest = match by.is_some_and(Coded::measures) {
+            let (nearest, told) = match by.is_some_and(Coded::measures) {
                 true => self.exactly(&query, found, tier.k, tier.least, false)?,
-                false => Some(found),
+                false => (found, true),
             };
-            if let Some(nearest) = nearest {
+            if told {
                 walked = Walked::Found(places_of(&nearest[..tier.k], &traced));
                 break;
             }

@@ -135,8 +135,8 @@ impl Index {
     }
 
     /// The nodes of `found`, ascending, as a walk on codes left them: the nearest of them by their vectors, enough for
-    /// `wanted`, nearest first. `None` where codes are too coarse for these rows to tell which are near, unless that must do
-    /// as the search is `late`.
+    /// `wanted`, nearest first, and whether that is the answer: not where codes are too coarse for these rows to tell
+    /// which are near, unless that must do as the search is `late`.
     pub(crate) fn exactly(
         &self,
         query: &[f32],
@@ -144,7 +144,7 @@ impl Index {
         wanted: usize,
         ef: usize,
         late: bool,
-    ) -> Result<Option<Vec<u64>>> {
+    ) -> Result<(Vec<u64>, bool)> {
         let full = found.len() >= ef;
         let worst = found.last().map_or(0.0, |&key| rank_of_key(key));
         let (mut exact, mut off): (Vec<u64>, f32) = (Vec::new(), 0.0);
@@ -165,9 +165,9 @@ impl Index {
             let last = exact.get(wanted - 1).map_or(f32::INFINITY, |&key| rank_of_key(key));
             next = found.partition_point(|&key| rank_of_key(key) <= last + FARTHER * off).max(next);
             if full && worst <= last + off {
-                return Ok(None);
+                return Ok((exact, false));
             }
         }
-        Ok(Some(exact))
+        Ok((exact, true))
     }
 }

@@ -3,7 +3,7 @@
 use super::plan::{self, Inputs, Plan};
 use super::selection::{Ground, Selection, Sets};
 use super::types::{Explain, Include, Row};
-use super::walk::{Base, Yield};
+use super::walk::{Base, Yield, nearest_of};
 use super::watch::Watch;
 use super::{Index, Published, SearchParams};
 use crate::codes::Coded;
@@ -213,25 +213,31 @@ impl Search<'_> {
         plan = forced.unwrap_or(plan);
         self.explain.costs = costs;
         self.explain.plan = plan.name();
-        let mut found = None;
-        if let Some(entry) = entry {
-            found = match plan {
-                Plan::Scan => None,
-                Plan::Bridge => self.bridge(entry, scratch)?,
-                Plan::Sweep => self.sweep(entry, scratch)?,
+        let mut attempts = vec![plan];
+        if plan == Plan::Sweep && costs[1] < costs[0] {
+            attempts.push(Plan::Bridge);
+        }
+        attempts.push(Plan::Scan);
+        let mut keys = Vec::new();
+        for attempt in attempts {
+            let (found, enough) = match (attempt, entry) {
+                (Plan::Bridge, Some(entry)) => self.bridge(entry, scratch)?,
+                (Plan::Sweep, Some(entry)) => self.sweep(entry, scratch)?,
+                _ => (self.scan()?, true),
             };
-            if found.is_none() && plan == Plan::Sweep && costs[1] < costs[0] {
-                self.explain.fell_back = true;
-                found = self.bridge(entry, scratch)?;
+            if self.watch.is_late() {
+                // What was found before has to do as well.
+                keys = nearest_of(keys, found);
+                keys.truncate(self.wanted);
+                break;
+            }
+            keys = found;
+            if enough {
+                self.explain.fell_back = attempt != plan;
+                break;
             }
         }
-        match found {
-            Some(keys) => Ok(keys),
-            None => {
-                self.explain.fell_back |= plan != Plan::Scan;
-                self.scan()
-            }
-        }
+        Ok(keys)
     }
 
     /// Measures every row that may match and takes the nearest that do.
@@ -275,8 +281,8 @@ impl Search<'_> {
         Ok(keys)
     }
 
-    /// Walks over the matches. `None` where that found too little or cost too much, and it is not late.
-    fn bridge(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
+    /// Walks over the matches, and tells whether that found enough at its price.
+    fn bridge(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<(Vec<u64>, bool)> {
         let count = self.selected.sets.possible().len();
         let away = self.inputs.is_away();
         let ef = if away { self.ef * plan::AWAY_EF } else { self.ef };
@@ -290,11 +296,11 @@ impl Search<'_> {
         self.note(scratch);
         // A pool that stayed short says that the matches do not hang together.
         let short = (scratch.found.len() as u64) < count.min(self.ef as u64);
-        if ended && !short || watch.is_late() { self.collect(scratch) } else { Ok(None) }
+        self.collect(ended && !short, scratch)
     }
 
-    /// Walks over everything. `None` where that found too little or cost too much, and it is not late.
-    fn sweep(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
+    /// Walks over everything, and tells whether that found enough at its price.
+    fn sweep(&mut self, entry: Slot, scratch: &mut Scratch) -> Result<(Vec<u64>, bool)> {
         let most = (self.explain.costs[2] * PATIENCE).max(4096.0) as u64;
         let mut layer =
             Base::new(self.index, self.query, self.coded.as_ref(), Yield::Selected(&self.selected));
@@ -302,7 +308,7 @@ impl Search<'_> {
         let ended = beam(&mut layer, &[entry], self.ef, most, scratch, &mut || watch.stops_at_hop())?;
         drop(layer);
         self.note(scratch);
-        if ended || watch.is_late() { self.collect(scratch) } else { Ok(None) }
+        self.collect(ended, scratch)
     }
 
     fn note(&mut self, scratch: &Scratch) {
@@ -310,15 +316,16 @@ impl Search<'_> {
         self.explain.lists += scratch.effort.lists;
     }
 
-    /// The nearest rows of the nodes found, or `None` where they are too few and it is not late.
-    fn collect(&self, scratch: &mut Scratch) -> Result<Option<Vec<u64>>> {
-        let mut found = scratch.take_found();
+    /// The nearest rows of the nodes that a walk found, and whether they are enough where the walk was `good`.
+    fn collect(&self, good: bool, scratch: &mut Scratch) -> Result<(Vec<u64>, bool)> {
+        // Only who may be late has use for what a failed walk found.
+        if !good && !self.watch.is_timed() {
+            return Ok((Vec::new(), false));
+        }
+        let (mut found, mut told) = (scratch.take_found(), true);
         if self.coded.as_ref().is_some_and(Coded::measures) {
-            let late = self.watch.is_late();
-            let Some(exact) = self.index.exactly(self.query, found, self.wanted, self.ef, late)? else {
-                return Ok(None);
-            };
-            found = exact;
+            let late = !good || self.watch.is_late();
+            (found, told) = self.index.exactly(self.query, found, self.wanted, self.ef, late)?;
         }
         let mut keys = Vec::with_capacity(self.wanted);
         for &key in &found {
@@ -330,10 +337,10 @@ impl Search<'_> {
                 }
             }
             if keys.len() >= self.wanted {
-                return Ok(Some(keys));
+                return Ok((keys, good && told));
             }
         }
-        Ok(self.watch.is_late().then_some(keys))
+        Ok((keys, false))
     }
 }
 

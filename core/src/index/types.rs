@@ -91,7 +91,7 @@ pub struct Explain {
     /// `walk` (no filter), or with one `none` (nothing matches), `scan` (every match was measured), `bridge` (a walk
     /// over the matches alone) or `sweep` (a walk over all rows that keeps the matches).
     pub plan: &'static str,
-    /// Whether a walk found too little, so that a scan followed.
+    /// Whether a walk found too little, so that the answer is that of another walk or of a scan after it.
     pub fell_back: bool,
     /// Visible rows.
     pub rows: u64,

@@ -13,6 +13,7 @@ use crate::kv::{Read, Space};
 use crate::simd;
 use crate::vectors::RowRef;
 use crate::{Control, Error, MAX_K, Metric, Pool, Result, Slot, sync};
+use roaring::RoaringBitmap;
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -448,12 +449,13 @@ impl Index {
         let mut keys = Vec::new();
         let coded = self.coded(query);
         let walk = Walk { index: self, state, query, wanted, ef, watch };
-        let mut found = walk.run(coded.as_ref(), scratch, &mut explain)?;
-        if found.is_none() {
-            found = walk.run(None, scratch, &mut explain)?;
+        let (mut found, told) = walk.run(coded.as_ref(), scratch, &mut explain)?;
+        if !told {
+            let (by_vectors, _) = walk.run(None, scratch, &mut explain)?;
+            found = if watch.is_late() { nearest_of(found, by_vectors) } else { by_vectors };
         }
         self.note_search(coded);
-        for key in found.unwrap_or_default() {
+        for key in found {
             let rows = self.chain(node_of_key(key)).filter(|&slot| self.visible(state, slot));
             keys.extend(rows.take(wanted - keys.len()).map(|slot| sort_key(rank_of_key(key), slot)));
             if keys.len() >= wanted {
@@ -461,9 +463,11 @@ impl Index {
             }
         }
         if keys.len() < wanted && !watch.is_late() {
-            explain.fell_back = true;
             explain.measured += state.live;
-            keys = self.scan_nearest(state, query, wanted, watch)?;
+            let scanned = self.scan_nearest(state, query, wanted, watch)?;
+            explain.fell_back = !watch.is_late();
+            keys = if explain.fell_back { scanned } else { nearest_of(keys, scanned) };
+            keys.truncate(wanted);
         }
         Ok((keys, explain))
     }
@@ -507,6 +511,17 @@ impl Index {
     }
 }
 
+/// What two attempts at one search found, nearest first, each once.
+#[inline(never)]
+pub(crate) fn nearest_of(mut keys: Vec<u64>, more: Vec<u64>) -> Vec<u64> {
+    keys.extend(more);
+    keys.sort_unstable();
+    // The same distance, summed in another order, may be another number.
+    let mut seen = RoaringBitmap::new();
+    keys.retain(|&key| seen.insert(node_of_key(key)));
+    keys
+}
+
 /// A search without a filter.
 struct Walk<'a> {
     index: &'a Index,
@@ -518,15 +533,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The nodes nearest to the query as ascending sort keys, by their vectors; `None` where codes cannot tell them.
+    /// The nodes nearest to the query as ascending sort keys, by their vectors, and whether codes could tell them.
     fn run(
         &self,
         coded: Option<&Coded>,
         scratch: &mut Scratch,
         explain: &mut Explain,
-    ) -> Result<Option<Vec<u64>>> {
+    ) -> Result<(Vec<u64>, bool)> {
         let &Walk { index, state, query, wanted, ef, watch } = self;
-        let Some(node) = index.descend(query, coded, 1, scratch)? else { return Ok(Some(Vec::new())) };
+        let Some(node) = index.descend(query, coded, 1, scratch)? else { return Ok((Vec::new(), true)) };
         let entry = index.upper.slot(node);
         let measured = coded.is_some_and(Coded::measures);
         let pool = if measured { Index::coded_pool(ef, wanted) } else { ef };
@@ -537,6 +552,6 @@ impl Walk<'_> {
         explain.measured += scratch.effort.measured;
         explain.lists += scratch.effort.lists;
         let found = scratch.take_found();
-        if measured { index.exactly(query, found, wanted, pool, watch.is_late()) } else { Ok(Some(found)) }
+        if measured { index.exactly(query, found, wanted, pool, watch.is_late()) } else { Ok((found, true)) }
     }
 }
