@@ -33,8 +33,8 @@ const APART: usize = 4;
 pub(crate) const LEAST_DIM: u32 = 8;
 /// Rows measured for want of a segment that have it made.
 const WORN: u32 = 8;
-/// Rows on their way from memory while one is measured.
-const AHEAD: usize = 8;
+/// Rows that are asked for from memory before the first of them is measured.
+const AT_ONCE: usize = 32;
 /// Whether the root that was replaced is kept: browsers would download it, and copy a segment per write instead.
 const KEEPS_SPARE: bool = cfg!(not(target_family = "wasm"));
 /// Rows that one walk remembers to have missed.
@@ -49,22 +49,110 @@ enum Coding {
 }
 
 impl Coding {
-    /// Writes the code of `vector` into `row`; `numbers` is room to work in.
-    fn encode(&self, vector: &[f32], row: &mut [u8], numbers: &mut Vec<f32>) {
+    /// Writes the code of `vector` into a row; `numbers` is room to work in.
+    fn encode(&self, vector: &[f32], head: &mut [u8], code: &mut [u8], numbers: &mut Vec<f32>) {
         match self {
-            Coding::Bytes(frame) => frame.encode(vector, row, numbers),
-            Coding::Bits(bits) => bits.encode(vector, row, numbers),
+            Coding::Bytes(frame) => frame.encode(vector, head, code, numbers),
+            Coding::Bits(bits) => bits.encode(vector, head, numbers),
         }
     }
 }
 
-/// Bytes of a row of so many numbers.
-fn stride(kind: Quantization, dim: u32) -> usize {
-    match kind {
-        Quantization::Rabitq => bits::stride(dim as usize),
-        _ => frame::stride(dim as usize),
+/// What a row is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    /// What is read first, and tells whether the rest is to be.
+    head: &'a [u8],
+    code: &'a [u8],
+}
+
+impl Row<'_> {
+    /// Asks for it from memory.
+    #[inline(always)]
+    pub(crate) fn soon(self) {
+        simd::prefetch(self.head);
+        simd::prefetch(self.code);
     }
 }
+
+/// A cache line, which the processor brings in as a whole.
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct Line([u8; LINE]);
+
+const LINE: usize = 64;
+
+/// Where what belongs to rows lies: all heads of a segment, then all codes.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    head: usize,
+    code: usize,
+    /// Rows of a segment, as a power of two.
+    bits: u32,
+    /// Where codes begin.
+    codes: usize,
+}
+
+impl Layout {
+    fn new(kind: Quantization, dim: usize) -> Layout {
+        let (head, code) = match kind {
+            Quantization::Rabitq => (bits::head(dim), 0),
+            _ => (frame::HEAD, frame::code(dim)),
+        };
+        let bits = (SEGMENT_BYTES / (head + code)).max(1).ilog2().min(SEGMENT_BITS);
+        Layout { head, code, bits, codes: 0 }.placed()
+    }
+
+    /// With the place of codes that its other parts ask for.
+    fn placed(self) -> Layout {
+        Layout { codes: (self.head << self.bits).next_multiple_of(LINE), ..self }
+    }
+
+    fn row_bytes(self) -> usize {
+        self.head + self.code
+    }
+
+    fn segment_of(self, slot: Slot) -> usize {
+        (slot >> self.bits) as usize
+    }
+
+    fn slots_of(self, segment: u32) -> Range<Slot> {
+        let first = segment << self.bits;
+        first..first.saturating_add(1 << self.bits)
+    }
+
+    fn segment_bytes(self) -> usize {
+        (self.codes + (self.code << self.bits)).next_multiple_of(LINE)
+    }
+
+    /// Where head and code of `slot` lie in their segment.
+    #[inline(always)]
+    fn spans(self, slot: Slot) -> [Range<usize>; 2] {
+        let at = (slot & ((1 << self.bits) - 1)) as usize;
+        let (head, code) = (at * self.head, self.codes + at * self.code);
+        [head..head + self.head, code..code + self.code]
+    }
+
+    /// A segment without rows, which `fill` may give some.
+    fn segment(self, fill: impl FnOnce(&mut [u8])) -> Segment {
+        // Never moved: allocators keep no room for lines where others were.
+        let lines = std::iter::repeat_n(Line([0; LINE]), self.segment_bytes() / LINE);
+        let mut segment = Segment::from_iter(lines);
+        let bytes = bytemuck::cast_slice_mut(Arc::make_mut(&mut segment));
+        bytes.chunks_exact_mut(self.head).take(1 << self.bits).for_each(erase);
+        fill(bytes);
+        segment
+    }
+
+    /// Head and code of a row that lies in one piece.
+    fn split(self, row: &[u8]) -> Row<'_> {
+        let (head, code) = row.split_at(self.head.min(row.len()));
+        Row { head, code }
+    }
+}
+
+/// A segment's rows, as [`Layout`] says.
+type Segment = Arc<[Line]>;
 
 fn put_head<const N: usize>(row: &mut [u8], head: [f32; N]) {
     for (to, part) in row.chunks_exact_mut(4).zip(head) {
@@ -81,11 +169,8 @@ fn erase(row: &mut [u8]) {
 #[derive(Clone)]
 pub(crate) struct Root {
     coding: Arc<Coding>,
-    /// Bytes of a row.
-    stride: usize,
-    /// Rows of a segment, as a power of two.
-    bits: u32,
-    segments: Vec<Option<Arc<[u8]>>>,
+    layout: Layout,
+    segments: Vec<Option<Segment>>,
     /// Segments that there are.
     held: u64,
 }
@@ -93,29 +178,23 @@ pub(crate) struct Root {
 impl Root {
     /// The row of `slot`, where there is one: it may still say that it was never written.
     #[inline(always)]
-    pub(crate) fn row(&self, slot: Slot) -> Option<&[u8]> {
-        let segment = self.segments.get((slot >> self.bits) as usize)?.as_deref()?;
-        let at = (slot & ((1 << self.bits) - 1)) as usize;
-        segment.get(at * self.stride..)?.get(..self.stride)
+    pub(crate) fn row(&self, slot: Slot) -> Option<Row<'_>> {
+        let bytes: &[u8] = bytemuck::cast_slice(self.segments.get(self.layout.segment_of(slot))?.as_deref()?);
+        let [head, code] = self.layout.spans(slot);
+        Some(Row { head: bytes.get(head)?, code: bytes.get(code)? })
     }
 
     /// The ordering key of two vectors, squared distance under the inner product; `None` where their codes do not tell.
     #[inline(always)]
-    pub(crate) fn apart(&self, a: &[u8], b: &[u8]) -> Option<f32> {
+    pub(crate) fn apart(&self, a: Row<'_>, b: Row<'_>) -> Option<f32> {
         match &*self.coding {
             Coding::Bytes(frame) => frame.apart(a, b),
             Coding::Bits(_) => None,
         }
     }
 
-    /// Where the row of `slot` lies in its segment.
-    fn span(&self, slot: Slot) -> Range<usize> {
-        let at = (slot & ((1 << self.bits) - 1)) as usize * self.stride;
-        at..at + self.stride
-    }
-
     fn list_bytes(&self) -> u64 {
-        (self.segments.capacity() * size_of::<Option<Arc<[u8]>>>()) as u64
+        (self.segments.capacity() * size_of::<Option<Segment>>()) as u64
     }
 }
 
@@ -135,18 +214,21 @@ impl Spare {
         let root = Arc::make_mut(&mut self.root);
         root.segments.resize(now.segments.len(), None);
         root.held = now.held;
-        for run in self.behind.chunk_by(|a, b| a >> now.bits == b >> now.bits) {
-            let segment = run[0] >> now.bits;
-            let (old, new) = (&mut root.segments[segment as usize], &now.segments[segment as usize]);
+        let layout = now.layout;
+        for run in self.behind.chunk_by(|&a, &b| layout.segment_of(a) == layout.segment_of(b)) {
+            let segment = layout.segment_of(run[0]);
+            let (old, new) = (&mut root.segments[segment], &now.segments[segment]);
             match (old.as_mut().and_then(Arc::get_mut), new) {
                 (Some(old), Some(new)) => {
-                    for &slot in run {
-                        old[now.span(slot)].copy_from_slice(&new[now.span(slot)]);
+                    let (old, new) =
+                        (bytemuck::cast_slice_mut::<_, u8>(old), bytemuck::cast_slice::<_, u8>(new));
+                    for span in run.iter().flat_map(|&slot| layout.spans(slot)) {
+                        old[span.clone()].copy_from_slice(&new[span]);
                     }
                 }
                 _ => {
                     old.clone_from(new);
-                    self.apart.retain(|&other| other != segment);
+                    self.apart.retain(|&other| other as usize != segment);
                 }
             }
         }
@@ -188,33 +270,29 @@ impl Coded {
     #[inline(always)]
     pub(crate) fn soon(&self, slot: Slot) {
         if let Some(row) = self.root.row(slot) {
-            simd::prefetch(row);
+            row.soon();
         }
     }
 
     /// Replaces `out` with the ordering keys of `slots`, off by a rounding or two of every number; NaN for those whose
     /// vectors are to be asked.
-    #[inline(always)]
-    pub(crate) fn ranks(&self, slots: impl Iterator<Item = Slot> + Clone, out: &mut Vec<f32>) {
+    pub(crate) fn ranks(&self, slots: &[Slot], out: &mut Vec<f32>) {
         out.clear();
         let (Coding::Bytes(frame), Query::Bytes(query)) = (&*self.root.coding, &self.query) else {
-            return out.extend(slots.map(|_| f32::NAN));
+            return out.extend(slots.iter().map(|_| f32::NAN));
         };
-        let mut soon = slots.clone();
-        if simd::PREFETCHES {
-            soon.by_ref().take(AHEAD).for_each(|slot| self.soon(slot));
+        let (mut heads, mut codes) = ([&[] as &[u8]; AT_ONCE], [&[] as &[u8]; AT_ONCE]);
+        for some in slots.chunks(AT_ONCE) {
+            for ((&slot, head), code) in some.iter().zip(&mut heads).zip(&mut codes) {
+                let row = self.root.row(slot).unwrap_or_else(|| {
+                    self.miss(slot);
+                    Row { head: &[], code: &[] }
+                });
+                row.soon();
+                (*head, *code) = (row.head, row.code);
+            }
+            frame.ranks(query, &heads[..some.len()], &codes[..some.len()], out);
         }
-        out.extend(slots.map(|slot| {
-            if simd::PREFETCHES
-                && let Some(slot) = soon.next()
-            {
-                self.soon(slot);
-            }
-            match self.root.row(slot) {
-                Some(row) => frame.rank(query, row).unwrap_or(f32::NAN),
-                None => self.miss(slot),
-            }
-        }));
     }
 
     /// Whether the ordering key of `slot` is `worst` or more, in all likelihood: only where codes are no measure.
@@ -224,7 +302,7 @@ impl Coded {
             return false;
         };
         match self.root.row(slot) {
-            Some(row) => bits.is_beyond(query, row, worst),
+            Some(row) => bits.is_beyond(query, row.head, worst),
             None => {
                 self.miss(slot);
                 false
@@ -260,14 +338,19 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    pub(crate) fn row(&self, at: usize) -> &[u8] {
-        &self.rows[at * self.root.stride..][..self.root.stride]
+    fn bytes(&self, at: usize) -> &[u8] {
+        let len = self.root.layout.row_bytes();
+        &self.rows[at * len..][..len]
+    }
+
+    pub(crate) fn row(&self, at: usize) -> Row<'_> {
+        self.root.layout.split(self.bytes(at))
     }
 
     /// Row `at` as a query; `vector` is what it stands for.
     pub(crate) fn query(&self, at: usize, vector: &[f32]) -> Coded {
         let query = match &*self.root.coding {
-            Coding::Bytes(_) => Query::Bytes(frame::Query::new(self.row(at).to_vec())),
+            Coding::Bytes(_) => Query::Bytes(frame::Query::new(self.bytes(at).to_vec())),
             Coding::Bits(bits) => Query::Bits(bits.query(vector)),
         };
         Coded { root: self.root.clone(), query, missed: RefCell::default() }
@@ -289,7 +372,7 @@ pub(crate) struct Missing {
 pub(crate) struct Made {
     segment: u32,
     age: u32,
-    bytes: Arc<[u8]>,
+    lines: Segment,
 }
 
 /// What is known of a segment besides its rows.
@@ -305,9 +388,7 @@ struct Place {
 pub(crate) struct Codes {
     coding: Arc<Coding>,
     dim: usize,
-    stride: usize,
-    /// See [`Root::bits`].
-    bits: u32,
+    layout: Layout,
     /// Segments that have a place of their own, and most; 0 for a database without codes.
     own: u64,
     most: u64,
@@ -331,21 +412,19 @@ impl Codes {
         more: u64,
     ) -> Codes {
         let worth = dim >= LEAST_DIM && kind != Quantization::None;
-        let stride = stride(kind, dim);
         let dim = dim as usize;
-        let bits = (SEGMENT_BYTES / stride).max(1).ilog2().min(SEGMENT_BITS);
-        let segment = (stride << bits) as u64;
+        let layout = Layout::new(kind, dim);
+        let segment = layout.segment_bytes() as u64;
         let coding = Arc::new(match kind {
             Quantization::Rabitq => Coding::Bits(Bits::new(metric, kernels, dim, seed)),
             _ => Coding::Bytes(Frame::new(metric, kernels, dim, seed)),
         });
-        let root = Root { coding: coding.clone(), stride, bits, segments: Vec::new(), held: 0 };
+        let root = Root { coding: coding.clone(), layout, segments: Vec::new(), held: 0 };
         Codes {
             root: Arc::new(root).into(),
             coding,
             dim,
-            stride,
-            bits,
+            layout,
             own: if worth { own / segment } else { 0 },
             most: if worth { (own + more) / segment } else { 0 },
             beyond: AtomicU64::new(0),
@@ -356,7 +435,7 @@ impl Codes {
 
     /// What a row of `dim` numbers takes.
     pub(crate) fn row_bytes(kind: Quantization, dim: u32) -> u64 {
-        stride(kind, dim) as u64
+        Layout::new(kind, dim as usize).row_bytes() as u64
     }
 
     /// Whether rows have codes at all.
@@ -373,8 +452,9 @@ impl Codes {
     pub(crate) fn query(&self, vector: &[f32]) -> Coded {
         let query = match &*self.coding {
             Coding::Bytes(frame) => {
-                let mut row = vec![0; self.stride];
-                frame.encode(vector, &mut row, &mut Vec::new());
+                let mut row = vec![0; self.layout.row_bytes()];
+                let (head, code) = row.split_at_mut(self.layout.head);
+                frame.encode(vector, head, code, &mut Vec::new());
                 Query::Bytes(frame::Query::new(row))
             }
             Coding::Bits(bits) => Query::Bits(bits.query(vector)),
@@ -389,7 +469,7 @@ impl Codes {
             return;
         }
         for slot in missed {
-            let segment = slot >> self.bits;
+            let segment = self.layout.segment_of(slot) as u32;
             let place = &self.places.ensure(segment)[0];
             if place.missed.fetch_add(1, Ordering::Relaxed) + 1 == WORN {
                 sync::lock(&self.changing).wanted.push(segment);
@@ -402,7 +482,7 @@ impl Codes {
         let segment = sync::lock(&self.changing).wanted.pop()?;
         let place = &self.places.ensure(segment)[0];
         place.missed.store(0, Ordering::Relaxed);
-        Some(Missing { slots: self.slots(segment), age: place.age.load(Ordering::Acquire) })
+        Some(Missing { slots: self.layout.slots_of(segment), age: place.age.load(Ordering::Acquire) })
     }
 
     /// Every segment below `slots` that is not there, as far as the budget goes.
@@ -411,31 +491,25 @@ impl Codes {
         let absent = |&segment: &u32| root.segments.get(segment as usize).is_none_or(Option::is_none);
         let age = |segment: u32| self.places.ensure(segment)[0].age.load(Ordering::Acquire);
         let room = usize::try_from(self.most.saturating_sub(root.held)).unwrap_or(usize::MAX);
-        (0..slots.div_ceil(1 << self.bits))
+        (0..slots.div_ceil(1 << self.layout.bits))
             .filter(absent)
             .take(room)
-            .map(|segment| Missing { slots: self.slots(segment), age: age(segment) })
+            .map(|segment| Missing { slots: self.layout.slots_of(segment), age: age(segment) })
             .collect()
-    }
-
-    fn slots(&self, segment: u32) -> Range<Slot> {
-        let first = segment << self.bits;
-        first..first.saturating_add(1 << self.bits)
-    }
-
-    fn segment_bytes(&self) -> usize {
-        self.stride << self.bits
     }
 
     /// The rows of a segment, of the vectors that `read` gives with their slots, those that can be read.
     pub(crate) fn make(&self, missing: &Missing, read: impl FnOnce(&mut dyn FnMut(Slot, &[f32]))) -> Made {
-        let (mut bytes, mut numbers) = (vec![0; self.segment_bytes()], Vec::new());
-        bytes.chunks_exact_mut(self.stride).for_each(erase);
-        read(&mut |slot, vector| {
-            let at = (slot - missing.slots.start) as usize * self.stride;
-            self.coding.encode(vector, &mut bytes[at..at + self.stride], &mut numbers);
+        let lines = self.layout.segment(|bytes| {
+            let (heads, codes) = bytes.split_at_mut(self.layout.codes);
+            let mut numbers = Vec::new();
+            read(&mut |slot, vector| {
+                let [head, code] = self.layout.spans(slot);
+                let code = code.start - heads.len()..code.end - heads.len();
+                self.coding.encode(vector, &mut heads[head], &mut codes[code], &mut numbers);
+            });
         });
-        Made { segment: missing.slots.start >> self.bits, age: missing.age, bytes: bytes.into() }
+        Made { segment: self.layout.segment_of(missing.slots.start) as u32, age: missing.age, lines }
     }
 
     /// Takes in segments, those left out of which rows were written meanwhile, or for which there is no room.
@@ -443,7 +517,7 @@ impl Codes {
         let mut changing = sync::lock(&self.changing);
         let now = self.root.load();
         let (mut segments, mut held) = (now.segments.clone(), now.held);
-        for Made { segment, age, bytes } in made {
+        for Made { segment, age, lines } in made {
             if self.places.ensure(segment)[0].age.load(Ordering::Acquire) != age {
                 continue;
             }
@@ -453,14 +527,14 @@ impl Codes {
             let place = &mut segments[segment as usize];
             if place.is_some() || held < self.most {
                 held += u64::from(place.is_none());
-                *place = Some(bytes);
+                *place = Some(lines);
             }
         }
         self.set(&mut changing, segments, held);
     }
 
-    fn set(&self, changing: &mut Changing, segments: Vec<Option<Arc<[u8]>>>, held: u64) {
-        let root = Root { coding: self.coding.clone(), stride: self.stride, bits: self.bits, segments, held };
+    fn set(&self, changing: &mut Changing, segments: Vec<Option<Segment>>, held: u64) {
+        let root = Root { coding: self.coding.clone(), layout: self.layout, segments, held };
         self.root.store(Arc::new(root));
         // Of what changed it knows nothing.
         changing.spare = None;
@@ -471,9 +545,11 @@ impl Codes {
         if !self.are_used() {
             return None;
         }
-        let (mut rows, mut numbers) = (vec![0; vectors.len() / self.dim * self.stride], Vec::new());
-        for (vector, row) in vectors.chunks_exact(self.dim).zip(rows.chunks_exact_mut(self.stride)) {
-            self.coding.encode(vector, row, &mut numbers);
+        let len = self.layout.row_bytes();
+        let (mut rows, mut numbers) = (vec![0; vectors.len() / self.dim * len], Vec::new());
+        for (vector, row) in vectors.chunks_exact(self.dim).zip(rows.chunks_exact_mut(len)) {
+            let (head, code) = row.split_at_mut(self.layout.head);
+            self.coding.encode(vector, head, code, &mut numbers);
         }
         Some(Fresh { root: self.root.load_full(), rows })
     }
@@ -482,10 +558,11 @@ impl Codes {
     /// slot from `known` on had a row before. To be called before anybody can see the rows.
     pub(crate) fn put(&self, slots: &[Slot], known: Slot, fresh: Option<&Fresh>) {
         let mut changing = sync::lock(&self.changing);
-        let same = |a: &Slot, b: &Slot| a >> self.bits == b >> self.bits;
+        let layout = self.layout;
+        let same = |&a: &Slot, &b: &Slot| layout.segment_of(a) == layout.segment_of(b);
         for run in slots.chunk_by(same) {
             // Whoever reads old vectors to make the segment is not to be believed.
-            self.places.ensure(run[0] >> self.bits)[0].age.fetch_add(1, Ordering::AcqRel);
+            self.places.ensure(layout.segment_of(run[0]) as u32)[0].age.fetch_add(1, Ordering::AcqRel);
         }
         let Some(fresh) = fresh else { return };
         let now = self.root.load_full();
@@ -500,17 +577,15 @@ impl Codes {
         let (root, apart) = (Arc::make_mut(&mut spare.root), &mut spare.apart);
         let (mut at, mut old) = (0, 0);
         for run in slots.chunk_by(same) {
-            let segment = run[0] >> self.bits;
-            let place = segment as usize;
+            let place = layout.segment_of(run[0]);
+            let segment = place as u32;
             if root.segments.len() <= place {
                 root.segments.resize(place + 1, None);
             }
-            let is_new = segment << self.bits >= known;
+            let is_new = layout.slots_of(segment).start >= known;
             let is_old = root.segments[place].is_some();
             if !is_old && is_new && root.held < self.most {
-                let mut bytes = vec![0; self.segment_bytes()];
-                bytes.chunks_exact_mut(self.stride).for_each(erase);
-                root.segments[place] = Some(bytes.into());
+                root.segments[place] = Some(layout.segment(|_| ()));
                 root.held += 1;
             }
             if is_old {
@@ -518,10 +593,12 @@ impl Codes {
                 apart.push(segment);
                 old += 1;
             }
-            if let Some(bytes) = &mut root.segments[place] {
-                let bytes = Arc::make_mut(bytes);
+            if let Some(lines) = &mut root.segments[place] {
+                let bytes = bytemuck::cast_slice_mut::<_, u8>(Arc::make_mut(lines));
                 for (i, &slot) in (at..).zip(run) {
-                    bytes[now.span(slot)].copy_from_slice(fresh.row(i));
+                    let ([head, code], row) = (layout.spans(slot), fresh.row(i));
+                    bytes[head].copy_from_slice(row.head);
+                    bytes[code].copy_from_slice(row.code);
                 }
             }
             at += run.len();
@@ -556,7 +633,7 @@ impl Codes {
         let doubled = sync::lock(&self.changing).doubled();
         let beyond = (self.root.load().held + doubled).saturating_sub(self.own);
         let before = self.beyond.fetch_max(beyond, Ordering::AcqRel);
-        beyond.saturating_sub(before) * self.segment_bytes() as u64
+        beyond.saturating_sub(before) * self.layout.segment_bytes() as u64
     }
 
     /// Where they lie.
@@ -569,7 +646,7 @@ impl Codes {
     pub(crate) fn memory(&self) -> u64 {
         let changing = sync::lock(&self.changing);
         let root = self.root.load();
-        (root.held + changing.doubled()) * self.segment_bytes() as u64
+        (root.held + changing.doubled()) * self.layout.segment_bytes() as u64
             + root.list_bytes()
             + changing.spare.as_ref().map_or(0, |spare| spare.root.list_bytes())
     }
@@ -584,11 +661,17 @@ mod tests {
         Codes::new(Quantization::Sq8, metric, Kernels::get(), dim as u32, 7, budget, 0)
     }
 
+    impl Row<'_> {
+        fn to_vec(self) -> Vec<u8> {
+            [self.head, self.code].concat()
+        }
+    }
+
     impl Coded {
         /// The ordering key of one row; `None` where its vector is to be asked.
         fn rank(&self, slot: Slot) -> Option<f32> {
             let mut ranks = Vec::new();
-            self.ranks([slot].into_iter(), &mut ranks);
+            self.ranks(&[slot], &mut ranks);
             Some(ranks[0]).filter(|rank| !rank.is_nan())
         }
     }
@@ -692,7 +775,7 @@ mod tests {
         let codes = codes(Metric::L2, dim, 1 << 20);
         let rows = numbers(600 * dim, 1);
         let put = |slot: Slot| write(&codes, &[slot], slot, &rows[slot as usize * dim..][..dim]);
-        let at = || codes.root.load().row(256).map(<[u8]>::as_ptr);
+        let at = || codes.root.load().row(256).map(|row| row.head.as_ptr());
         (0..260).for_each(put);
         // Two segments take turns, and there are no others.
         let one = at();
@@ -709,7 +792,7 @@ mod tests {
         put(300);
         put(301);
         assert!(at() != one && at() != other, "one is read, the other was beside it");
-        assert_eq!(searched.row(300).unwrap()[..4], f32::NAN.to_le_bytes());
+        assert_eq!(searched.row(300).unwrap().head[..4], f32::NAN.to_le_bytes());
         drop(searched);
         let third = at();
         put(302);
@@ -720,8 +803,9 @@ mod tests {
     /// Four rows to a segment.
     fn small(most: u64) -> Codes {
         let mut codes = codes(Metric::L2, 8, 1 << 20);
-        (codes.bits, codes.own, codes.most) = (2, most / 2, most);
-        let root = Root { bits: 2, ..Root::clone(&codes.root.load()) };
+        let layout = Layout { bits: 2, ..codes.layout }.placed();
+        (codes.layout, codes.own, codes.most) = (layout, most / 2, most);
+        let root = Root { layout, ..Root::clone(&codes.root.load()) };
         codes.root = Arc::new(root).into();
         codes
     }
@@ -731,7 +815,7 @@ mod tests {
         const SLOTS: usize = 80;
         type Rows = Vec<Option<Vec<u8>>>;
         let shown = |root: &Root| -> Rows {
-            (0..SLOTS as Slot).map(|slot| root.row(slot).map(<[u8]>::to_vec)).collect()
+            (0..SLOTS as Slot).map(|slot| root.row(slot).map(Row::to_vec)).collect()
         };
         let unwritten = |stride: usize| {
             let mut row = vec![0; stride];
@@ -768,7 +852,8 @@ mod tests {
                             for slot in slots.map(|slot| slot as usize) {
                                 let vector = vectors.get(slot);
                                 let code = vector.map(|vector| codes.encode(vector).unwrap().row(0).to_vec());
-                                model[slot] = Some(code.unwrap_or_else(|| unwritten(codes.stride)));
+                                model[slot] =
+                                    Some(code.unwrap_or_else(|| unwritten(codes.layout.row_bytes())));
                             }
                             made
                         });
@@ -799,7 +884,7 @@ mod tests {
                             let there = model.iter().step_by(4).flatten().count() as u64;
                             if is_there || (first >= known && there < most) {
                                 for other in &mut model[first..first + 4] {
-                                    other.get_or_insert_with(|| unwritten(codes.stride));
+                                    other.get_or_insert_with(|| unwritten(codes.layout.row_bytes()));
                                 }
                                 model[slot] = Some(fresh.row(at).to_vec());
                             }
@@ -824,7 +909,7 @@ mod tests {
                 assert_eq!(changing.doubled(), twice as u64, "{context}");
                 assert!(twice <= APART && there + twice as u64 <= most, "{context}: {twice}");
                 drop(changing);
-                lent += codes.took_more() / codes.segment_bytes() as u64;
+                lent += codes.took_more() / codes.layout.segment_bytes() as u64;
                 assert!(there + twice as u64 <= codes.own + lent, "{context}");
             }
         }
@@ -834,12 +919,13 @@ mod tests {
     fn the_budget_holds() {
         let dim = 236;
         let vectors = numbers(256 * dim, 1);
-        let codes = codes(Metric::Cosine, dim, 3 * 256 * 256);
+        let most = 3 * 256 * Codes::row_bytes(Quantization::Sq8, dim as u32);
+        let codes = codes(Metric::Cosine, dim, most);
         for first in [0, 256, 512, 768] {
             let slots: Vec<Slot> = (first..first + 256).collect();
             write(&codes, &slots, first, &vectors);
         }
-        assert!(codes.memory() < 3 * 256 * 256 + 1000, "{}", codes.memory());
+        assert!(codes.memory() < most + 1000, "{}", codes.memory());
         let coded = codes.query(&numbers(dim, 5));
         assert!(coded.rank(700).is_some() && coded.rank(800).is_none());
         codes.note(&coded);

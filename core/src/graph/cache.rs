@@ -287,6 +287,11 @@ impl AdjacencyCache {
         }
     }
 
+    /// Asks for what [`AdjacencyCache::soon`] will read of `slot`.
+    pub(crate) fn sometime(&self, slot: Slot) {
+        prefetch(self.index.get(slot));
+    }
+
     fn mark_used(&self, frame: u32) {
         let mark = self.mark(frame);
         // Most are marked already: reading first keeps the cache line shared.

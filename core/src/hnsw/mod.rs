@@ -24,6 +24,8 @@ pub(crate) trait Layer {
     fn links(&mut self, node: u32, pending: &[Reverse<u64>], out: &mut Vec<u32>) -> Result<()>;
     /// Asks for what [`Layer::links`] will read of `node`: a hint.
     fn soon(&self, _node: u32) {}
+    /// Asks for what [`Layer::soon`] will read of `node`: a hint.
+    fn sometime(&self, _node: u32) {}
     /// Replaces `out` with the ordering keys of `nodes`, in order; infinity will do for one that is `worst` or more.
     fn ranks(&mut self, nodes: &[u32], worst: f32, out: &mut Vec<f32>) -> Result<()>;
     /// Whether `node` may be a result; one that may not only routes.

@@ -43,7 +43,7 @@ pub(crate) struct Scratch {
     pub(crate) bridges: Vec<u32>,
     /// What the walk cost so far.
     pub(crate) effort: Effort,
-    /// A bit per node, and the words that have any.
+    /// A bit per node, and the nodes that have theirs.
     visited: Vec<u64>,
     touched: Vec<u32>,
 }
@@ -54,8 +54,8 @@ impl Scratch {
         self.candidates.clear();
         self.found.clear();
         self.effort = Effort::default();
-        for word in self.touched.drain(..) {
-            self.visited[word as usize] = 0;
+        for node in self.touched.drain(..) {
+            self.visited[node as usize / 64] = 0;
         }
     }
 
@@ -69,9 +69,10 @@ impl Scratch {
             if let Some(place) = fresh.get_mut(count) {
                 *place = node;
             }
-            count += usize::from(self.visit(node));
+            count += usize::from(self.mark(node));
         }
         fresh.truncate(count);
+        self.touched.extend_from_slice(&fresh);
         self.fresh = fresh;
     }
 
@@ -83,16 +84,23 @@ impl Scratch {
     /// Marks a node; `true` the first time in this walk.
     #[inline(always)]
     pub(crate) fn visit(&mut self, node: u32) -> bool {
+        let first = self.mark(node);
+        if first {
+            self.touched.push(node);
+        }
+        first
+    }
+
+    /// [`Scratch::visit`], which leaves it to its caller to remember the node.
+    #[inline(always)]
+    fn mark(&mut self, node: u32) -> bool {
         let (at, bit) = (node as usize / 64, 1 << (node % 64));
         if at >= self.visited.len() {
             self.grow(at + 1);
         }
-        let word = self.visited[at];
-        let first = word & bit == 0;
-        if word == 0 {
-            self.touched.push(at as u32);
-        }
-        self.visited[at] = word | bit;
+        let word = &mut self.visited[at];
+        let first = *word & bit == 0;
+        *word |= bit;
         first
     }
 

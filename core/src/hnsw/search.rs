@@ -164,18 +164,21 @@ fn gather(layer: &mut impl Bridging, node: u32, scratch: &mut Scratch) -> Result
 
 /// Measures the nodes in `scratch.fresh` and lets in those that are near enough.
 fn admit(layer: &mut impl Layer, ef: usize, scratch: &mut Scratch) -> Result<()> {
-    let reach = |found: &BinaryHeap<u64>| if found.len() < ef { None } else { found.peek().copied() };
-    let worst = reach(&scratch.found).map_or(f32::INFINITY, rank_of_key);
-    layer.ranks(&scratch.fresh, worst, &mut scratch.ranks)?;
+    let reach = |found: &BinaryHeap<u64>| {
+        let worst = if found.len() < ef { None } else { found.peek() };
+        worst.map(|&worst| rank_of_key(worst))
+    };
+    let mut worst = reach(&scratch.found);
+    layer.ranks(&scratch.fresh, worst.unwrap_or(f32::INFINITY), &mut scratch.ranks)?;
     scratch.effort.measured += scratch.fresh.len() as u64;
     for (&node, &rank) in scratch.fresh.iter().zip(&scratch.ranks) {
-        let worst = reach(&scratch.found);
         // Strictly nearer: expanding on ties costs much and finds little.
-        if worst.is_some_and(|worst| rank >= rank_of_key(worst)) {
+        if worst.is_some_and(|worst| rank >= worst) {
             continue;
         }
         let key = sort_key(rank, node);
         scratch.candidates.push(Reverse(key));
+        layer.sometime(node);
         if layer.yields(node)? {
             // Where there is no room, in the place of the farthest.
             if worst.is_some()
@@ -185,6 +188,7 @@ fn admit(layer: &mut impl Layer, ef: usize, scratch: &mut Scratch) -> Result<()>
             } else {
                 scratch.found.push(key);
             }
+            worst = reach(&scratch.found);
         }
     }
     Ok(())

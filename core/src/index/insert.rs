@@ -121,7 +121,7 @@ impl Index {
         let Some(mut node) = self.descend(vector, coded, plan.level + 1, scratch)? else { return Ok(plan) };
         let ef = config.ef_construction as usize;
         for level in (1..=plan.level.min(top)).rev() {
-            let mut layer = Above { index: self, query: vector, coded, level };
+            let mut layer = Above::new(self, vector, coded, level);
             node = greedy(&mut layer, node, scratch)?;
             beam(&mut layer, &[node], ef, u64::MAX, scratch, &mut || Ok(false))?;
             let found = take_found(scratch);

@@ -1,7 +1,7 @@
 //! Vectors by slot while the graph is changed, and the choice of neighbours among them.
 
 use super::Index;
-use crate::codes::Fresh;
+use crate::codes::{Fresh, Row};
 use crate::hnsw::select;
 use crate::kv::links;
 use crate::vectors::RowRef;
@@ -59,7 +59,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The code of `slot`, where there is one.
-    fn code(&self, slot: Slot) -> Option<&'a [u8]> {
+    fn code(&self, slot: Slot) -> Option<Row<'a>> {
         let fresh = self.fresh.filter(|fresh| fresh.measures())?;
         match self.slots.binary_search(&slot) {
             Ok(at) => Some(fresh.row(at)),
@@ -68,12 +68,12 @@ impl<'a> Rows<'a> {
     }
 
     /// The codes of `slots`, on their way from memory.
-    fn codes(&self, slots: impl Iterator<Item = Slot>) -> Vec<Option<&'a [u8]>> {
-        slots.map(|slot| self.code(slot).inspect(|code| simd::prefetch(code))).collect()
+    fn codes(&self, slots: impl Iterator<Item = Slot>) -> Vec<Option<Row<'a>>> {
+        slots.map(|slot| self.code(slot).inspect(|code| code.soon())).collect()
     }
 
     /// [`Rows::apart`] by codes, where these tell.
-    fn apart_by_codes(&self, a: Option<&[u8]>, b: Option<&[u8]>) -> Option<f32> {
+    fn apart_by_codes(&self, a: Option<Row<'_>>, b: Option<Row<'_>>) -> Option<f32> {
         self.fresh?.root.apart(a?, b?)
     }
 

@@ -74,8 +74,14 @@ impl Layer for Base<'_> {
         }
     }
 
+    fn sometime(&self, node: u32) {
+        if simd::PREFETCHES {
+            self.index.adjacency.sometime(node);
+        }
+    }
+
     fn ranks(&mut self, nodes: &[u32], worst: f32, out: &mut Vec<f32>) -> Result<()> {
-        self.index.walk_ranks(self.query, self.coded, nodes.iter().copied(), worst, out)
+        self.index.walk_ranks(self.query, self.coded, nodes, worst, out)
     }
 
     fn yields(&mut self, node: u32) -> Result<bool> {
@@ -97,6 +103,14 @@ pub(crate) struct Above<'a> {
     pub(crate) query: &'a [f32],
     pub(crate) coded: Option<&'a Coded>,
     pub(crate) level: u32,
+    /// Where nodes lie that are being measured.
+    slots: Vec<Slot>,
+}
+
+impl<'a> Above<'a> {
+    pub(crate) fn new(index: &'a Index, query: &'a [f32], coded: Option<&'a Coded>, level: u32) -> Self {
+        Above { index, query, coded, level, slots: Vec::new() }
+    }
 }
 
 impl Layer for Above<'_> {
@@ -106,8 +120,9 @@ impl Layer for Above<'_> {
     }
 
     fn ranks(&mut self, nodes: &[u32], worst: f32, out: &mut Vec<f32>) -> Result<()> {
-        let slots = nodes.iter().map(|&node| self.index.upper.slot(node));
-        self.index.walk_ranks(self.query, self.coded, slots, worst, out)
+        self.slots.clear();
+        self.slots.extend(nodes.iter().map(|&node| self.index.upper.slot(node)));
+        self.index.walk_ranks(self.query, self.coded, &self.slots, worst, out)
     }
 
     /// Only planning asks: a new row links to those that stay.
@@ -164,33 +179,27 @@ impl Index {
         &self,
         query: &[f32],
         coded: Option<&Coded>,
-        slots: impl Iterator<Item = Slot> + Clone,
+        slots: &[Slot],
         worst: f32,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        let Some(coded) = coded else { return self.ranks(query, slots, out) };
+        let Some(coded) = coded else { return self.ranks(query, slots.iter().copied(), out) };
         if coded.measures() {
             return self.coded_ranks(query, coded, slots, out);
         }
         if simd::PREFETCHES {
-            slots.clone().for_each(|slot| coded.soon(slot));
+            slots.iter().for_each(|&slot| coded.soon(slot));
         }
         out.clear();
-        out.extend(slots.clone().map(|slot| if coded.is_beyond(slot, worst) { f32::INFINITY } else { 0.0 }));
+        out.extend(slots.iter().map(|&slot| if coded.is_beyond(slot, worst) { f32::INFINITY } else { 0.0 }));
         let ranks = Cell::from_mut(out.as_mut_slice()).as_slice_of_cells();
-        self.measure(query, ranks.iter().zip(slots).filter(|(rank, _)| rank.get() == 0.0))
+        self.measure(query, ranks.iter().zip(slots.iter().copied()).filter(|(rank, _)| rank.get() == 0.0))
     }
 
     /// [`Index::ranks`] by codes, where these tell.
-    fn coded_ranks(
-        &self,
-        query: &[f32],
-        coded: &Coded,
-        slots: impl Iterator<Item = Slot> + Clone,
-        out: &mut Vec<f32>,
-    ) -> Result<()> {
-        coded.ranks(slots.clone(), out);
-        for (rank, slot) in out.iter_mut().zip(slots) {
+    fn coded_ranks(&self, query: &[f32], coded: &Coded, slots: &[Slot], out: &mut Vec<f32>) -> Result<()> {
+        coded.ranks(slots, out);
+        for (rank, &slot) in out.iter_mut().zip(slots) {
             if rank.is_nan() {
                 *rank = self.rank(query, &self.vector(slot)?);
             }
@@ -252,7 +261,7 @@ impl Index {
     ) -> Result<Option<Node>> {
         let Some((mut node, top)) = self.upper.entry() else { return Ok(None) };
         for level in (to.max(1)..=top).rev() {
-            node = greedy(&mut Above { index: self, query, coded, level }, node, scratch)?;
+            node = greedy(&mut Above::new(self, query, coded, level), node, scratch)?;
         }
         Ok(Some(node))
     }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Halves, Kernels, coding, each, padded};
+use super::{Halves, Kernels, coding, each, each_u8, padded};
 
 static KERNELS: Kernels = Kernels {
     name: "avx2",
@@ -13,12 +13,19 @@ static KERNELS: Kernels = Kernels {
     dot,
     dot_and_norms,
     dot_u8,
+    dots_u8,
     dots_u4,
     coding: coding::PORTABLE,
 };
 
-static KERNELS_VNNI: Kernels =
-    Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u4: dots_u4_vnni, ..KERNELS };
+static KERNELS_VNNI: Kernels = Kernels {
+    dot_u8_name: "vnni",
+    dot_u8: dot_u8_vnni,
+    dots_u8: dots_u8_vnni,
+    dots_u4: dots_u4_vnni,
+
+    ..KERNELS
+};
 
 pub(super) fn detect() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(&KERNELS)
@@ -198,12 +205,14 @@ fn dot_u8_vnni(a: &[u8], b: &[u8]) -> u32 {
 /// Prefetches the first lines of `data`; the hardware follows with the rest.
 #[inline]
 pub(super) fn prefetch<T>(data: &[T]) {
+    const LINE: usize = 64;
     const LINES: usize = 8;
-    let line = (64 / size_of::<T>().max(1)).max(1);
-    for piece in data.chunks(line).take(LINES) {
-        // SAFETY: SSE is part of every x86-64 processor, and a prefetch of any address has no effect but timing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(piece.as_ptr().cast()) };
-    }
+    // SAFETY: SSE is part of every x86-64 processor, and a prefetch of any address has no effect but timing.
+    let soon = |from: *const i8| unsafe { _mm_prefetch::<_MM_HINT_T0>(from) };
+    let (first, len) = (data.as_ptr().cast::<i8>(), size_of_val(data).min(LINES * LINE));
+    (0..len).step_by(LINE).for_each(|at| soon(first.wrapping_add(at)));
+    // What does not begin with a line ends in one more.
+    soon(first.wrapping_add(len.saturating_sub(1)));
 }
 
 /// Runs `step` over the halves of a row, 32 bytes at a time, into two accumulators, and adds those up.
@@ -243,4 +252,14 @@ fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
 #[target_feature(enable = "avx2,fma,avxvnni")]
 fn dots_u4_vnni(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
     each(code, rows, sums, |code, row| fold_u4(code, row, |acc, a, b| _mm256_dpbusd_avx_epi32(acc, a, b)))
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn dots_u8(code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+    each_u8(code, rows, sums, |a, b| dot_u8(a, b));
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn dots_u8_vnni(code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+    each_u8(code, rows, sums, |a, b| dot_u8_vnni(a, b));
 }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Halves, Kernels, coding, each};
+use super::{Halves, Kernels, coding, each, each_u8};
 
 static KERNELS: Kernels = Kernels {
     name: "avx512",
@@ -13,12 +13,19 @@ static KERNELS: Kernels = Kernels {
     dot,
     dot_and_norms,
     dot_u8,
+    dots_u8,
     dots_u4,
     coding: coding::PORTABLE,
 };
 
-static KERNELS_VNNI: Kernels =
-    Kernels { dot_u8_name: "vnni", dot_u8: dot_u8_vnni, dots_u4: dots_u4_vnni, ..KERNELS };
+static KERNELS_VNNI: Kernels = Kernels {
+    dot_u8_name: "vnni",
+    dot_u8: dot_u8_vnni,
+    dots_u8: dots_u8_vnni,
+    dots_u4: dots_u4_vnni,
+
+    ..KERNELS
+};
 
 pub(super) fn detect() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(&KERNELS)
@@ -280,4 +287,14 @@ fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn dots_u4_vnni(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
     by_sixteens(code, rows, sums, |acc, a, b| _mm512_dpbusd_epi32(acc, a, b));
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+fn dots_u8(code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+    each_u8(code, rows, sums, |a, b| dot_u8(a, b));
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dots_u8_vnni(code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+    each_u8(code, rows, sums, |a, b| dot_u8_vnni(a, b));
 }

@@ -50,6 +50,7 @@ pub struct Kernels {
     dot: unsafe fn(&[f32], &[f32]) -> f32,
     dot_and_norms: unsafe fn(&[f32], &[f32]) -> [f32; 3],
     dot_u8: unsafe fn(&[u8], &[u8]) -> u32,
+    dots_u8: unsafe fn(&[u8], &[&[u8]], &mut [u32]),
     dots_u4: unsafe fn(Halves<'_>, &[u8], &mut [i32]),
     coding: coding::Coding,
 }
@@ -129,6 +130,17 @@ impl Kernels {
         }
     }
 
+    /// [`dot_u8`](Kernels::dot_u8) of a code with each of `rows`, into `sums`. Rows and sums without their other half are
+    /// left alone.
+    #[inline]
+    pub fn dots_u8(&self, code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+        #[expect(unsafe_code, reason = "calls through the dispatch table")]
+        // SAFETY: `available` gave this table out after finding its processor features.
+        unsafe {
+            (self.dots_u8)(code, rows, sums)
+        }
+    }
+
     /// The exact sum of products of a code with each of `rows`, which lie one after the other, into `sums`. A row has
     /// two numbers from 0 to 15 to a byte: the lower halves of its bytes are multiplied with `low`, the upper ones with
     /// `high`, and it has as many bytes as the shorter of the two, up to a million. Rows and sums without their other
@@ -176,6 +188,15 @@ fn available() -> impl Iterator<Item = &'static Kernels> {
 fn common<'a, T>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
     let len = a.len().min(b.len());
     (&a[..len], &b[..len])
+}
+
+/// Calls `dot` with `code` and each of `rows`, as long as the shorter of them.
+#[inline(always)]
+fn each_u8(code: &[u8], rows: &[&[u8]], sums: &mut [u32], dot: impl Fn(&[u8], &[u8]) -> u32) {
+    for (sum, row) in sums.iter_mut().zip(rows) {
+        let (code, row) = common(code, row);
+        *sum = dot(code, row);
+    }
 }
 
 /// Calls `dot` with `code` and each of `rows`.

@@ -8,7 +8,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Halves, Kernels, coding, each, padded};
+use super::{Halves, Kernels, coding, each, each_u8, padded};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "neon",
@@ -17,12 +17,18 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot,
     dot_and_norms,
     dot_u8,
+    dots_u8,
     dots_u4,
     coding: coding::PORTABLE,
 };
 
-static KERNELS_UDOT: Kernels =
-    Kernels { dot_u8_name: "udot", dot_u8: dot_u8_udot, dots_u4: dots_u4_sdot, ..KERNELS };
+static KERNELS_UDOT: Kernels = Kernels {
+    dot_u8_name: "udot",
+    dot_u8: dot_u8_udot,
+    dots_u8: dots_u8_udot,
+    dots_u4: dots_u4_sdot,
+    ..KERNELS
+};
 
 pub(super) fn detect_udot() -> Option<&'static Kernels> {
     std::arch::is_aarch64_feature_detected!("dotprod").then_some(&KERNELS_UDOT)
@@ -210,4 +216,14 @@ fn dots_u4_sdot(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
             acc
         })
     })
+}
+
+#[target_feature(enable = "neon")]
+fn dots_u8(code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+    each_u8(code, rows, sums, |a, b| dot_u8(a, b));
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn dots_u8_udot(code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+    each_u8(code, rows, sums, |a, b| dot_u8_udot(a, b));
 }

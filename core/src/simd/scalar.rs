@@ -1,6 +1,6 @@
 //! Portable kernels, shaped so that the compiler can use whatever vectors the build target always has.
 
-use super::{Halves, Kernels, coding, each};
+use super::{Halves, Kernels, coding, each, each_u8};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "scalar",
@@ -9,6 +9,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot,
     dot_and_norms,
     dot_u8,
+    dots_u8,
     dots_u4,
     coding: coding::PORTABLE,
 };
@@ -62,4 +63,8 @@ fn dots_u4(code: Halves<'_>, rows: &[u8], sums: &mut [i32]) {
             sum + i32::from(byte & 15) * i32::from(low) + i32::from(byte >> 4) * i32::from(high)
         })
     })
+}
+
+fn dots_u8(code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+    each_u8(code, rows, sums, dot_u8);
 }

@@ -255,6 +255,29 @@ fn codes_are_exact() {
 }
 
 #[test]
+fn a_code_is_multiplied_with_each_row_as_far_as_both_go() {
+    let mut random = Random::new();
+    for len in lengths() {
+        let mut code = |len: usize| (0..len).map(|_| random.next() as u8).collect::<Vec<u8>>();
+        let query = code(len);
+        let rows: Vec<Vec<u8>> = [len, 0, len, len / 2, len + 5].map(&mut code).into();
+        let rows: Vec<Placed<u8>> = rows.iter().zip(0..).map(|(row, at)| Placed::new(row, at, 255)).collect();
+        let rows: Vec<&[u8]> = rows.iter().map(Placed::get).collect();
+        for kernels in Kernels::all_available() {
+            let what = label(kernels, &random, len);
+            let want: Vec<u32> = rows.iter().map(|row| kernels.dot_u8(&query, row)).collect();
+            // One sum too many, and one row.
+            let mut sums = [7; 6];
+            kernels.dots_u8(&query, &rows, &mut sums);
+            assert_eq!((&sums[..5], sums[5]), (&want[..], 7), "{what}");
+            let mut sums = [7; 4];
+            kernels.dots_u8(&query, &rows, &mut sums);
+            assert_eq!(sums, want[..4], "{what}");
+        }
+    }
+}
+
+#[test]
 fn half_bytes_sum_exactly() {
     let mut random = Random::new();
     for (len, extreme) in lengths().flat_map(|len: usize| [(len, false), (len, true)]) {

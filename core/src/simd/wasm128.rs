@@ -7,7 +7,7 @@
 
 use std::arch::wasm32::*;
 
-use super::{Halves, Kernels, coding, each, padded};
+use super::{Halves, Kernels, coding, each, each_u8, padded};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "simd128",
@@ -16,6 +16,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     dot,
     dot_and_norms,
     dot_u8,
+    dots_u8,
     dots_u4,
     coding: CODING,
 };
@@ -256,4 +257,8 @@ fn quantise(x: &[f32], low: f32, per_step: f32, steps: &mut [u8]) -> u32 {
     let pairs = u32x4_add(sums, i32x4_shuffle::<2, 3, 0, 1>(sums, sums));
     let sum = u32x4_extract_lane::<0>(pairs) + u32x4_extract_lane::<1>(pairs);
     sum + coding::quantise(x_tail, low, per_step, steps_tail)
+}
+
+fn dots_u8(code: &[u8], rows: &[&[u8]], sums: &mut [u32]) {
+    each_u8(code, rows, sums, dot_u8);
 }
