@@ -242,20 +242,28 @@ class AsteroidDB {
     await this.#write(() => addon.mergePayload(checkId(id), text ?? '{}'))
   }
 
-  async searchKnn(query, options) {
-    return this.#search(query, checkSearch(options, SEARCH_KNN, 'searchKnn'))
+  searchKnn(query, options) {
+    return this.#search(query, options, SEARCH_KNN, 'searchKnn')
   }
 
-  async search(query, options) {
-    return this.#search(query, checkSearch(options, SEARCH, 'search'))
+  search(query, options) {
+    return this.#search(query, options, SEARCH, 'search')
   }
 
-  async #search(query, { args, signal }) {
-    const addon = this.#live()
-    const vector = toVector(query, addon.dim, 'query')
-    if (signal?.aborted) throw aborted(signal)
-    const now = searchNow(addon, vector, args, signal)
-    if (now) return now
+  /** Not `async`, as its caller is not: each would make a promise of its own, and that of a short search is one already. */
+  #search(query, options, known, name) {
+    try {
+      const { args, signal } = checkSearch(options, known, name)
+      const addon = this.#live()
+      const vector = toVector(query, addon.dim, 'query')
+      if (signal?.aborted) throw aborted(signal)
+      return searchNow(addon, vector, args, signal) ?? this.#searchElsewhere(addon, vector, args, signal)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  async #searchElsewhere(addon, vector, args, signal) {
     const columns = await withSignal(signal, (flag) => settle(() => addon.search(vector, args, flag), signal))
     const rows = await allRows(columns, addon.dim)
     if (args.explain) rows.explain = columns.explain

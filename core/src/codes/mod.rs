@@ -1,12 +1,12 @@
 //! Rows as codes in memory: a byte per number, which walks measure, so that a vector is read only for an answer; or a bit,
 //! which tells them what they need not measure.
 //!
-//! Rows lie in segments under one root. A search holds the root that it began with, so that measuring a row takes no lock
-//! and no count; whoever changes rows swaps in another root. That is the one swapped out before, brought up to date by the
-//! rows that changed since, or where a search still holds it, a copy of it and of the segments changed. Codes follow from
-//! vectors alone and are not stored: all are made before the first search, or where that would take long, a segment when
-//! walks have come by often enough. Rows without a code are measured by their vectors, as are rows too close for codes to
-//! tell them apart.
+//! Rows lie in segments under one root, their heads before their codes. A search holds the root that it began with, so that
+//! measuring a row takes no lock and no count; whoever changes rows swaps in another root. That is the one swapped out
+//! before, brought up to date by the rows that changed since, or where a search still holds it, a copy of it and of the
+//! segments changed. Codes follow from vectors alone and are not stored: all are made before the first search, or where that
+//! would take long, a segment when walks have come by often enough. Rows without a code are measured by their vectors, as
+//! are rows too close for codes to tell them apart.
 
 mod bits;
 mod frame;
@@ -58,10 +58,10 @@ impl Coding {
     }
 }
 
-/// What a row is made of.
+/// A row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
-    /// What is read first, and tells whether the rest is to be.
+    /// What turns the code back into numbers; with a bit per number, everything.
     head: &'a [u8],
     code: &'a [u8],
 }
@@ -75,7 +75,7 @@ impl Row<'_> {
     }
 }
 
-/// A cache line, which the processor brings in as a whole.
+/// A cache line: the processor brings it in as a whole, so that rows are best begun with one.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; LINE]);
