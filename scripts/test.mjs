@@ -53,6 +53,8 @@ const cargoWithAll = (command, args, extra) => async () => {
 }
 // How long the parser and evaluator of filters are fuzzed, beside the other tests.
 const FUZZ = { ASTEROID_FUZZ_SECONDS: process.env.ASTEROID_FUZZ_SECONDS || '60' }
+const KERNELS = join(root, 'benches/kernels/Cargo.toml')
+const LOCKED_KERNELS = ['update', '--workspace', '--locked', '--quiet', '--manifest-path', KERNELS]
 const nodeTests = (files, program) => () => runNodeTests(files(), program)
 const addonTests = () => testFiles('node/test')
 const jsTest = (name) => () => [join(root, 'tests/js', `${name}.test.mjs`)]
@@ -60,6 +62,8 @@ const jsTest = (name) => () => [join(root, 'tests/js', `${name}.test.mjs`)]
 const steps = [
   ['npm packages', () => installPackages({ env, echo: false })],
   ['rust format', cargo(['fmt', '--all', '--check'])],
+  // Its packages are not compiled here, so nothing else would tell that its lock file is of an earlier engine.
+  ['lock file of kernel benches', cargo(LOCKED_KERNELS)],
   ['js lint and format', () => command(npm, ['run', '--silent', 'lint'])],
   ['js types', () => command(npm, ['run', '--silent', 'test:types'])],
   ['rust core for wasm32', () => command('bash', ['scripts/wasm.sh'])],
