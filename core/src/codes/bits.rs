@@ -9,7 +9,7 @@ use crate::Metric;
 use crate::simd::Kernels;
 
 /// Bytes before the bits of a row.
-const START: usize = 12;
+const HEAD: usize = 12;
 /// How many spreads an estimate may be off before a row is passed over wrongly.
 const SPREADS: f32 = 1.0;
 /// What sums in `f32` may be off by, several times over, as a part of the squared lengths.
@@ -58,7 +58,7 @@ impl Bits {
         let square = self.kernels.dot(numbers, numbers);
         let sum: f32 = numbers.iter().map(|x| x.abs()).sum();
         let scale = if sum > 0.0 { square / sum } else { 0.0 };
-        let (head, bits) = row.split_at_mut(START);
+        let (head, bits) = row.split_at_mut(HEAD);
         super::put_head(head, [square, mean, scale]);
         for (byte, numbers) in bits.iter_mut().zip(numbers.chunks(8)) {
             *byte = numbers.iter().enumerate().fold(0, |byte, (i, &x)| byte | u8::from(x >= 0.0) << i);
@@ -92,7 +92,7 @@ impl Bits {
     /// known of it.
     #[inline(always)]
     pub(super) fn is_beyond(&self, query: &Query, row: &[u8], worst: f32) -> bool {
-        let (head, bits) = row.split_at(START.min(row.len()));
+        let (head, bits) = row.split_at(HEAD.min(row.len()));
         let row = match head.as_chunks::<4>().0 {
             [square, mean, scale] => Head {
                 square: f32::from_le_bytes(*square),
@@ -133,8 +133,8 @@ impl Bits {
 }
 
 /// Bytes of a row of so many numbers.
-pub(super) const fn head(dim: usize) -> usize {
-    (START + dim.div_ceil(8)).next_multiple_of(4)
+pub(super) const fn stride(dim: usize) -> usize {
+    (HEAD + dim.div_ceil(8)).next_multiple_of(4)
 }
 
 #[cfg(test)]
@@ -153,7 +153,7 @@ mod tests {
                 for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
                     let bits = Bits::new(metric, kernels, dim, 7);
                     let asked = bits.query(&query);
-                    let mut row = vec![0; head(dim)];
+                    let mut row = vec![0; stride(dim)];
                     let mut ranks: Vec<f32> =
                         vectors.chunks(dim).map(|vector| metric.rank(kernels, &query, vector)).collect();
                     let mut wrong = 0;
@@ -182,7 +182,7 @@ mod tests {
         for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
             let dim = 24;
             let bits = Bits::new(metric, Kernels::get(), dim, 7);
-            let mut row = vec![0; head(dim)];
+            let mut row = vec![0; stride(dim)];
             let huge = vec![3e38; dim];
             let (plain, zero) = (numbers(dim, 1), vec![0.0; dim]);
             for query in [&plain, &huge, &zero] {

@@ -153,7 +153,8 @@ impl Frame {
         }
         let (mut columns, mut bytes) = ([[0.0; AT_ONCE]; 5], [0; AT_ONCE]);
         self.kernels.dots_u8(code, codes, &mut bytes);
-        for (at, head) in heads.iter().enumerate().take(AT_ONCE) {
+        let count = heads.len().min(AT_ONCE);
+        for (at, head) in heads[..count].iter().enumerate() {
             let Head { low, step, sum, square, mean } = Head::of(head);
             for (column, part) in columns.iter_mut().zip([low, step, sum, square, mean]) {
                 column[at] = part;
@@ -161,14 +162,14 @@ impl Frame {
         }
         let [low, step, sum, square, mean] = &columns;
         let mut ranks = [0.0; AT_ONCE];
-        for from in (0..heads.len().min(AT_ONCE)).step_by(LANES) {
+        for from in (0..count).step_by(LANES) {
             for at in from..from + LANES {
                 let (low, step, sum) = (low[at], step[at], sum[at]);
                 let row = Head { low, step, sum, square: square[at], mean: mean[at] };
                 ranks[at] = self.rank_of(of, row, bytes[at]);
             }
         }
-        out.extend_from_slice(&ranks[..heads.len().min(AT_ONCE)]);
+        out.extend_from_slice(&ranks[..count]);
     }
 }
 

@@ -89,23 +89,22 @@ struct Layout {
     code: usize,
     /// Rows of a segment, as a power of two.
     bits: u32,
-    /// Where codes begin.
-    codes: usize,
 }
 
 impl Layout {
     fn new(kind: Quantization, dim: usize) -> Layout {
         let (head, code) = match kind {
-            Quantization::Rabitq => (bits::head(dim), 0),
+            Quantization::Rabitq => (bits::stride(dim), 0),
             _ => (frame::HEAD, frame::code(dim)),
         };
         let bits = (SEGMENT_BYTES / (head + code)).max(1).ilog2().min(SEGMENT_BITS);
-        Layout { head, code, bits, codes: 0 }.placed()
+        Layout { head, code, bits }
     }
 
-    /// With the place of codes that its other parts ask for.
-    fn placed(self) -> Layout {
-        Layout { codes: (self.head << self.bits).next_multiple_of(LINE), ..self }
+    /// Where codes begin.
+    #[inline(always)]
+    fn codes(self) -> usize {
+        (self.head << self.bits).next_multiple_of(LINE)
     }
 
     fn row_bytes(self) -> usize {
@@ -122,14 +121,14 @@ impl Layout {
     }
 
     fn segment_bytes(self) -> usize {
-        (self.codes + (self.code << self.bits)).next_multiple_of(LINE)
+        (self.codes() + (self.code << self.bits)).next_multiple_of(LINE)
     }
 
     /// Where head and code of `slot` lie in their segment.
     #[inline(always)]
     fn spans(self, slot: Slot) -> [Range<usize>; 2] {
         let at = (slot & ((1 << self.bits) - 1)) as usize;
-        let (head, code) = (at * self.head, self.codes + at * self.code);
+        let (head, code) = (at * self.head, self.codes() + at * self.code);
         [head..head + self.head, code..code + self.code]
     }
 
@@ -501,7 +500,7 @@ impl Codes {
     /// The rows of a segment, of the vectors that `read` gives with their slots, those that can be read.
     pub(crate) fn make(&self, missing: &Missing, read: impl FnOnce(&mut dyn FnMut(Slot, &[f32]))) -> Made {
         let lines = self.layout.segment(|bytes| {
-            let (heads, codes) = bytes.split_at_mut(self.layout.codes);
+            let (heads, codes) = bytes.split_at_mut(self.layout.codes());
             let mut numbers = Vec::new();
             read(&mut |slot, vector| {
                 let [head, code] = self.layout.spans(slot);
@@ -803,7 +802,7 @@ mod tests {
     /// Four rows to a segment.
     fn small(most: u64) -> Codes {
         let mut codes = codes(Metric::L2, 8, 1 << 20);
-        let layout = Layout { bits: 2, ..codes.layout }.placed();
+        let layout = Layout { bits: 2, ..codes.layout };
         (codes.layout, codes.own, codes.most) = (layout, most / 2, most);
         let root = Root { layout, ..Root::clone(&codes.root.load()) };
         codes.root = Arc::new(root).into();

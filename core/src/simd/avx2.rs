@@ -23,7 +23,6 @@ static KERNELS_VNNI: Kernels = Kernels {
     dot_u8: dot_u8_vnni,
     dots_u8: dots_u8_vnni,
     dots_u4: dots_u4_vnni,
-
     ..KERNELS
 };
 
