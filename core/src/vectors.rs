@@ -6,7 +6,7 @@
 
 use crate::bytes::{Bytes, Mapping};
 use crate::simd::Kernels;
-use crate::table::Table;
+use crate::table::{self, Blank, Table};
 use crate::{Error, Result, Slot, VectorStorage, checksum, sync};
 use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
@@ -199,6 +199,12 @@ pub(crate) struct FrozenRows {
 struct Clock {
     ring: Vec<u32>,
     hand: usize,
+}
+
+impl Blank for ArcSwapOption<Frame> {
+    fn blank(len: usize) -> Box<[Self]> {
+        table::defaults(len)
+    }
 }
 
 impl VectorFile {

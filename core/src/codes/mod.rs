@@ -14,7 +14,7 @@ mod rotation;
 
 use crate::pages::span;
 use crate::simd::{self, Kernels};
-use crate::table::Table;
+use crate::table::{self, Blank, Table};
 use crate::{Metric, Quantization, Slot, sync};
 use bits::Bits;
 use frame::Frame;
@@ -381,6 +381,12 @@ struct Place {
     age: AtomicU32,
     /// Rows measured for want of it.
     missed: AtomicU32,
+}
+
+impl Blank for Place {
+    fn blank(len: usize) -> Box<[Self]> {
+        table::defaults(len)
+    }
 }
 
 /// The codes of a database.

@@ -13,6 +13,13 @@ use atomic::{Ordering, fence};
 /// A word of a record.
 pub(crate) type Word = atomic::AtomicU32;
 
+#[cfg(loom)]
+impl crate::table::Blank for Word {
+    fn blank(len: usize) -> Box<[Self]> {
+        crate::table::defaults(len)
+    }
+}
+
 /// Words of a record before its list: version, owner, length.
 pub(crate) const HEAD: usize = 3;
 const VERSION: usize = 0;

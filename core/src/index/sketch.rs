@@ -5,7 +5,7 @@
 //! read; a slot that is used again ages them, before anybody can see its new row.
 
 use crate::simd::{self, Kernels};
-use crate::table::Table;
+use crate::table::{self, Blank, Table};
 use crate::{Metric, Slot, sync};
 use std::ops::Range;
 use std::sync::Arc;
@@ -153,6 +153,12 @@ struct Cell {
     counted: AtomicBool,
     /// Rows measured for want of it.
     measured: AtomicU32,
+}
+
+impl Blank for Cell {
+    fn blank(len: usize) -> Box<[Self]> {
+        table::defaults(len)
+    }
 }
 
 impl Cell {
