@@ -24,8 +24,6 @@ const FLAT_EXTENT: u64 = 16 << 20;
 /// Rows are cached in groups of about this size: the operating system caches whole pages below, and a row fetched
 /// with neighbours that nobody wants takes their room.
 const GROUP_BYTES: u64 = 2048;
-/// About this size where rows are read for answers alone: these have no neighbours in common.
-const SELDOM_GROUP_BYTES: u64 = 512;
 /// What the cache keeps besides the rows of a group.
 const GROUP_OVERHEAD: u64 = 112;
 /// Groups missed once that are remembered, by what the cache holds.
@@ -58,17 +56,7 @@ impl Layout {
             pages += 1;
         }
         let rows = (pages * PAGE / row) as u32;
-        Layout { dim, rows, pages, group: 1 }.in_groups(GROUP_BYTES)
-    }
-
-    /// Cached in groups of about so many bytes.
-    fn in_groups(self, bytes: u64) -> Layout {
-        Layout { group: ((bytes / Self::row_bytes(self.dim)) as u32).clamp(1, self.rows), ..self }
-    }
-
-    /// What a group takes in the cache.
-    fn group_bytes(&self) -> u64 {
-        u64::from(self.group) * Self::row_bytes(self.dim) + GROUP_OVERHEAD
+        Layout { dim, rows, pages, group: ((GROUP_BYTES / row) as u32).clamp(1, rows) }
     }
 
     fn flat(dim: usize) -> Layout {
@@ -194,9 +182,9 @@ pub(crate) struct VectorFile {
     /// Counts writes, so that a frame read before one is not installed after it.
     writes: AtomicU64,
     resident: AtomicU64,
-    cache_bytes: u64,
-    /// How many bytes of it make room for something else.
-    lent: AtomicU64,
+    max_frames: usize,
+    /// How many of them make room for something else.
+    lent: AtomicUsize,
 }
 
 /// Rows as they were at one moment. Nobody may write them while this lives.
@@ -244,6 +232,7 @@ impl VectorFile {
             }
             bytes.write_at(0, &header)?;
         }
+        let frame_bytes = u64::from(layout.group) * Layout::row_bytes(dim as usize) + GROUP_OVERHEAD;
         let file = VectorFile {
             mapped: kind == VectorStorage::Flat,
             lengths: false,
@@ -256,8 +245,8 @@ impl VectorFile {
             spares: Mutex::default(),
             writes: AtomicU64::new(0),
             resident: AtomicU64::new(0),
-            cache_bytes,
-            lent: AtomicU64::new(0),
+            max_frames: usize::try_from(cache_bytes / frame_bytes).unwrap_or(usize::MAX).max(8),
+            lent: AtomicUsize::new(0),
             bytes,
         };
         file.expect_rows(slots)?;
@@ -271,9 +260,7 @@ impl VectorFile {
 
     /// Has rows that are fresh, or asked for once, take nobody's place in the cache: walks measure something else.
     pub(crate) fn seldom(self, seldom: bool) -> VectorFile {
-        let apart = READS_ALONE && seldom && !self.mapped;
-        let layout = if apart { self.layout.in_groups(SELDOM_GROUP_BYTES) } else { self.layout };
-        VectorFile { seldom, layout, ..self }
+        VectorFile { seldom, ..self }
     }
 
     /// Puts the length of a cached row in the place of its checksum, which was verified.
@@ -489,8 +476,7 @@ impl VectorFile {
 
     /// How many frames there may be.
     fn most(&self) -> usize {
-        let bytes = self.cache_bytes.saturating_sub(self.lent.load(Ordering::Relaxed));
-        usize::try_from(bytes / self.layout.group_bytes()).unwrap_or(usize::MAX).max(8)
+        self.max_frames.saturating_sub(self.lent.load(Ordering::Relaxed)).max(8)
     }
 
     fn evict_one(&self, clock: &mut Clock) {
@@ -512,7 +498,8 @@ impl VectorFile {
 
     /// Gives `bytes` of the cache's budget to something else, for good.
     pub(crate) fn lend(&self, bytes: u64) {
-        self.lent.fetch_add(bytes, Ordering::Relaxed);
+        let frame = u64::from(self.layout.group) * Layout::row_bytes(self.layout.dim) + GROUP_OVERHEAD;
+        self.lent.fetch_add(bytes.div_ceil(frame) as usize, Ordering::Relaxed);
     }
 
     /// Writes one row for each of `slots`, which ascend, and caches fresh ones. Not durable until
@@ -737,8 +724,9 @@ impl VectorFile {
 
     /// Bytes of cached rows; mapped ones belong to the operating system.
     pub(crate) fn memory(&self) -> u64 {
+        let frame = u64::from(self.layout.group) * Layout::row_bytes(self.layout.dim) + GROUP_OVERHEAD;
         let held = if self.mapped { 0 } else { self.resident.load(Ordering::Relaxed) };
-        held * self.layout.group_bytes() + self.frames.memory() + self.missed.memory()
+        held * frame + self.frames.memory() + self.missed.memory()
     }
 }
 
