@@ -535,7 +535,7 @@ impl AdjacencyCache {
     /// Dirty lists, and how many there may be before a checkpoint is due.
     pub(crate) fn dirty(&self) -> (usize, usize) {
         let state = sync::lock(&self.state);
-        (state.dirty.len() - state.gone, self.usual().most as usize / 4 * 3)
+        (state.dirty.len() - state.gone, self.usual().most as usize / 2)
     }
 
     /// All dirty lists, ascending by slot. Takes out what is known of their changes: asked again before they are clean,

@@ -203,7 +203,7 @@ impl Budget {
             codes: bits + bytes,
             more_codes: more,
             sketches,
-            pending: (options.cache_bytes / 2).clamp(4 << 20, 64 << 20),
+            pending: (options.cache_bytes / 4).clamp(4 << 20, 64 << 20),
         }
     }
 }
