@@ -13,8 +13,8 @@ use roaring::RoaringBitmap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-/// Changed lists that go to the store together: while some do, others are gathered.
-const TOGETHER: usize = 16_384;
+/// Changed lists that are gathered together.
+const GATHER: usize = 4096;
 
 /// What only the one writing thread touches.
 pub(crate) struct Writer {
@@ -204,26 +204,29 @@ impl Index {
     fn checkpoint_steps(&self, w: &mut Writer, pool: &dyn Pool) -> Result<()> {
         w.policy.catch_up(&self.mix);
         let mut lists = self.adjacency.dirty_lists();
-        let mut parts = Vec::with_capacity(lists.len() / TOGETHER + 1);
+        let mut parts = Vec::with_capacity(lists.len() / GATHER + 1);
         while !lists.is_empty() {
-            parts.push(Mutex::new(lists.split_off(lists.len().saturating_sub(TOGETHER))));
+            parts.push(Mutex::new(lists.split_off(lists.len().saturating_sub(GATHER))));
         }
         // Cut from the end; stores are quicker with keys that ascend.
         parts.reverse();
-        // The disk makes sure of the vectors meanwhile. What goes to the store before the rest says nothing that replaying
-        // the journal would not say again.
-        let forms = side_by_side(pool, parts.len() + 1, &|part| match part.checked_sub(1) {
-            None => self.vectors.sync().map(|()| Vec::new()),
-            Some(part) => {
-                let mut batch = Batch::default();
-                let lists = std::mem::take(&mut *sync::lock(&parts[part]));
-                let forms = self.changed_lists(w, lists, &mut batch)?;
-                self.kv.apply(&batch)?;
-                Ok(forms)
+        // The disk makes sure of the vectors meanwhile.
+        let gathered = side_by_side(pool, parts.len() + 2, &|part| {
+            let mut batch = Batch::default();
+            let mut forms = Vec::new();
+            match part.checked_sub(2).map(|part| std::mem::take(&mut *sync::lock(&parts[part]))) {
+                Some(lists) => forms = self.changed_lists(w, lists, &mut batch)?,
+                None if part == 0 => self.vectors.sync()?,
+                None => batch = self.overlay.to_batch(),
             }
-        })?
-        .concat();
-        let mut batch = self.overlay.to_batch();
+            Ok((batch, forms))
+        })?;
+        let mut batch = Batch::with_room(gathered.iter().map(|(some, _)| some.ops().len()).sum());
+        let mut forms = Vec::new();
+        for (some, written) in gathered {
+            batch.append(some);
+            forms.extend(written);
+        }
         for slot in self.adjacency.removed_lists() {
             batch.delete(Space::Links, slot_key(slot));
         }

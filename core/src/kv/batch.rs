@@ -31,6 +31,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// One with room for so many changes.
+    pub fn with_room(changes: usize) -> Batch {
+        Batch { ops: Vec::with_capacity(changes) }
+    }
+
     /// Sets `key` to `value`.
     pub fn put(&mut self, space: Space, key: impl Into<Short>, value: impl Into<Short>) {
         self.ops.push(Op::Put(space, key.into(), value.into()));
@@ -64,6 +69,11 @@ impl Batch {
     /// Appends one change.
     pub fn push(&mut self, op: Op) {
         self.ops.push(op);
+    }
+
+    /// Appends the changes of another, in order.
+    pub fn append(&mut self, other: Batch) {
+        self.ops.extend(other.ops);
     }
 
     /// Whether there is nothing to apply.

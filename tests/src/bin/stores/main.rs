@@ -12,10 +12,9 @@ use asteroid_tests::rng::Rng;
 use place::Place;
 use rows::{BATCH, Data, K};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
-use watch::{Asked, Sampler, cpu, disk_writes};
+use watch::{Sampler, cpu, disk_writes};
 
 /// What to do.
 pub(crate) struct Task {
@@ -65,20 +64,17 @@ fn main() {
 }
 
 /// The pool of an insert, which asks it once to check the rows and then to search for candidates and choose neighbours among
-/// them, to prune lists, to write vectors while the record is made, and to gather what a checkpoint writes. How long that
-/// took, but for what stores did meanwhile.
+/// them, to prune lists, to write vectors, and to gather what a checkpoint writes. How long that took.
 struct Planning {
     threads: Threads,
-    store: Arc<Asked>,
     asked: AtomicU64,
     nanos: AtomicU64,
 }
 
 impl Planning {
-    fn new(place: &Place) -> Planning {
+    fn new() -> Planning {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let (asked, nanos) = Default::default();
-        Planning { threads: Threads::new(threads), store: place.asked.clone(), asked, nanos }
+        Planning { threads: Threads::new(threads), asked: AtomicU64::default(), nanos: Default::default() }
     }
 
     /// Seconds spent with that.
@@ -93,11 +89,10 @@ impl Pool for Planning {
     }
 
     fn for_each(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
-        let (began, stored) = (Instant::now(), self.store.storing.load(Relaxed));
+        let began = Instant::now();
         self.threads.for_each(n, job);
         if self.asked.fetch_add(1, Relaxed) > 0 {
-            let stored = self.store.storing.load(Relaxed) - stored;
-            self.nanos.fetch_add((began.elapsed().as_nanos() as u64).saturating_sub(stored), Relaxed);
+            self.nanos.fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
         }
     }
 }
@@ -126,7 +121,7 @@ fn searching(place: &Place, pool: &Threads, queries: &Data) -> f64 {
 /// All rows into a new database, by tenths, in the course of which searches are timed.
 fn fill(task: &Task) -> Value {
     let place = Place::open(task);
-    let pool = Planning::new(&place);
+    let pool = Planning::new();
     let sampler = Sampler::start();
     let base = sampler.take();
     let mut tenths = Vec::new();
@@ -162,7 +157,7 @@ fn fill(task: &Task) -> Value {
             "anon": own,
             "rss": all,
             "lists": place.asked.lists.load(Relaxed),
-            "checkpoints": place.asked.checkpoints.load(Relaxed),
+            "checkpoints": place.asked.batches.load(Relaxed),
         }));
         (last, planned, used, stored) = (Instant::now(), plan, now, storing);
     }
@@ -192,7 +187,7 @@ fn fill(task: &Task) -> Value {
 /// A fifth of the rows deleted and as many inserted, by turns.
 fn churn(task: &Task) -> Value {
     let place = Place::open(task);
-    let pool = Planning::new(&place);
+    let pool = Planning::new();
     let gone = rows::gone(task.rows);
     let (began, cpu_before, disk_before) = (Instant::now(), cpu(), disk_writes());
     for (batch, first) in gone.chunks(BATCH).zip((task.rows as u64..).step_by(BATCH)) {
@@ -273,7 +268,7 @@ fn search(task: &Task) -> Value {
 fn mixed(task: &Task) -> Value {
     const ROUNDS: usize = 20;
     let place = Place::open(task);
-    let pool = Planning::new(&place);
+    let pool = Planning::new();
     place.settle();
     let data = Data::queries(task.queries);
     let params = SearchParams { k: K, ..SearchParams::default() };
@@ -302,7 +297,7 @@ fn mixed(task: &Task) -> Value {
         "insertsPerSecond": (ROUNDS * count) as f64 / writing,
         "inserts": ROUNDS * count,
         "lists": place.asked.lists.load(Relaxed),
-        "checkpoints": place.asked.checkpoints.load(Relaxed),
+        "checkpoints": place.asked.batches.load(Relaxed),
         "done": place.finish(),
     })
 }

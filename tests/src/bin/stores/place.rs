@@ -66,7 +66,7 @@ impl Place {
 
     /// Seconds spent applying checkpoints and making them durable.
     pub(crate) fn applying(&self) -> f64 {
-        self.asked.storing.load(Relaxed) as f64 / 1e9
+        self.asked.applying.load(Relaxed) as f64 / 1e9
     }
 
     /// Closes, waits for compaction, and tells what was written where and how large it is.
@@ -82,7 +82,7 @@ impl Place {
             "vectors": counted(&self.vectors),
             "journal": counted(&self.journal),
             "folds": self.asked.folds.load(Relaxed),
-            "checkpoints": self.asked.checkpoints.load(Relaxed),
+            "checkpoints": self.asked.batches.load(Relaxed),
             "lists": self.asked.lists.load(Relaxed),
             "listMicros": self.asked.nanos.load(Relaxed) as f64 / 1e3 / self.asked.lists.load(Relaxed).max(1) as f64,
             "storing": self.applying(),

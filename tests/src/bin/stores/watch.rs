@@ -5,8 +5,8 @@ use asteroid_core::bytes::{Bytes, Mapping};
 use asteroid_core::kv::{Batch, Entry, Flow, Kv, Range, Read, Seq, Space, Synced};
 use asteroid_native_storage::FileBytes;
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -57,12 +57,10 @@ pub(crate) struct Asked {
     pub(crate) nanos: AtomicU64,
     /// Times it was told that folding pays.
     pub(crate) folds: AtomicU64,
-    /// Times that batches were made durable: once per checkpoint.
-    pub(crate) checkpoints: AtomicU64,
-    /// Nanoseconds in which batches were applied and made durable, by however many threads.
-    pub(crate) storing: AtomicU64,
-    /// How many do so now, and since when any has.
-    now: Mutex<(u32, Option<Instant>)>,
+    /// Batches applied: one per checkpoint.
+    pub(crate) batches: AtomicU64,
+    /// Time to apply them and make them durable.
+    pub(crate) applying: AtomicU64,
 }
 
 /// A store whose callers are watched.
@@ -73,19 +71,9 @@ pub(crate) struct Watched {
 
 impl Watched {
     fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
-        {
-            let mut now = self.asked.now.lock().unwrap();
-            now.0 += 1;
-            now.1.get_or_insert_with(Instant::now);
-        }
+        let began = Instant::now();
         let done = work();
-        let mut now = self.asked.now.lock().unwrap();
-        now.0 -= 1;
-        if now.0 == 0
-            && let Some(since) = now.1.take()
-        {
-            self.asked.storing.fetch_add(since.elapsed().as_nanos() as u64, Relaxed);
-        }
+        self.asked.applying.fetch_add(began.elapsed().as_nanos() as u64, Relaxed);
         done
     }
 }
@@ -96,11 +84,11 @@ impl Kv for Watched {
     }
 
     fn apply(&self, batch: &Batch) -> Result<Seq> {
+        self.asked.batches.fetch_add(1, Relaxed);
         self.timed(|| self.kv.apply(batch))
     }
 
     fn sync(&self, seq: Seq) -> Result<Synced> {
-        self.asked.checkpoints.fetch_add(1, Relaxed);
         self.timed(|| self.kv.sync(seq))
     }
 
