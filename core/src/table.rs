@@ -26,9 +26,11 @@ pub(crate) struct Table<T> {
 }
 
 /// What a [`Table`] holds where nothing was written.
-pub(crate) trait Blank: Sized {
+pub(crate) trait Blank: Default {
     /// So many of them.
-    fn blank(len: usize) -> Box<[Self]>;
+    fn blank(len: usize) -> Box<[Self]> {
+        (0..len).map(|_| Self::default()).collect()
+    }
 }
 
 /// Zeros that the system brings as they are touched: megabytes written at once keep a search waiting for milliseconds.
@@ -42,11 +44,6 @@ macro_rules! blank_zeros {
     )*};
 }
 blank_zeros!(AtomicU8, AtomicU32, AtomicU64);
-
-/// For what zeros are no value of.
-pub(crate) fn defaults<T: Default>(len: usize) -> Box<[T]> {
-    (0..len).map(|_| T::default()).collect()
-}
 
 impl<T: Blank> Table<T> {
     pub(crate) fn new(width: usize) -> Self {

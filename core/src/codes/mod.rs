@@ -14,7 +14,7 @@ mod rotation;
 
 use crate::pages::span;
 use crate::simd::{self, Kernels};
-use crate::table::{self, Blank, Table};
+use crate::table::{Blank, Table};
 use crate::{Metric, Quantization, Slot, sync};
 use bits::Bits;
 use frame::Frame;
@@ -383,11 +383,7 @@ struct Place {
     missed: AtomicU32,
 }
 
-impl Blank for Place {
-    fn blank(len: usize) -> Box<[Self]> {
-        table::defaults(len)
-    }
-}
+impl Blank for Place {}
 
 /// The codes of a database.
 pub(crate) struct Codes {

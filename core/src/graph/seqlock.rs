@@ -14,11 +14,7 @@ use atomic::{Ordering, fence};
 pub(crate) type Word = atomic::AtomicU32;
 
 #[cfg(loom)]
-impl crate::table::Blank for Word {
-    fn blank(len: usize) -> Box<[Self]> {
-        crate::table::defaults(len)
-    }
-}
+impl crate::table::Blank for Word {}
 
 /// Words of a record before its list: version, owner, length.
 pub(crate) const HEAD: usize = 3;

@@ -5,7 +5,7 @@
 //! read; a slot that is used again ages them, before anybody can see its new row.
 
 use crate::simd::{self, Kernels};
-use crate::table::{self, Blank, Table};
+use crate::table::{Blank, Table};
 use crate::{Metric, Slot, sync};
 use std::ops::Range;
 use std::sync::Arc;
@@ -155,11 +155,7 @@ struct Cell {
     measured: AtomicU32,
 }
 
-impl Blank for Cell {
-    fn blank(len: usize) -> Box<[Self]> {
-        table::defaults(len)
-    }
-}
+impl Blank for Cell {}
 
 impl Cell {
     fn made(&self) -> Option<Arc<Made>> {
