@@ -13,9 +13,6 @@ use atomic::{Ordering, fence};
 /// A word of a record.
 pub(crate) type Word = atomic::AtomicU32;
 
-#[cfg(loom)]
-impl crate::table::Blank for Word {}
-
 /// Words of a record before its list: version, owner, length.
 pub(crate) const HEAD: usize = 3;
 const VERSION: usize = 0;
