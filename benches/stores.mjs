@@ -168,7 +168,7 @@ function curve(system, fill, cache, runs = 1) {
   console.log(
     `\n${bold(`${system.name} by tenths of inserts, ${mib(cache)}`)}: peak RssAnon (${mib(fill.base[0])} before the ` +
       `first row, most ${mib(peak)}) and RSS in MiB; us of a search alone, and per row of what threads do together ` +
-      '(searching, choosing, pruning, writing vectors), of checkpoints, of all else, and of processors; lists read past the cache per row' +
+      '(searching, choosing, pruning), of checkpoints, of all else, and of processors; lists read past the cache per row' +
       (runs > 1 ? `; medians of ${runs} runs` : ''),
   )
   const head = 'tenth,RssAnon,RSS,rows/s,search,together,storing,all else,CPU,lists read'

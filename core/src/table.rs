@@ -5,7 +5,6 @@ use crate::pages::span;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// Something by slot. Nobody outside chooses slots, so they need no hash that resists being chosen.
 #[cfg(not(target_family = "wasm"))]
@@ -14,7 +13,7 @@ pub(crate) type SlotMap<T> = HashMap<Slot, T, foldhash::fast::FixedState>;
 pub(crate) type SlotMap<T> = HashMap<Slot, T>;
 
 const FIRST_BITS: u32 = 10;
-/// A doubling comes in so many steps, as a power of two: of what is allocated ahead, some kinds are written at once.
+/// A doubling comes in so many steps, as a power of two: what is allocated ahead is all written, so it is all resident.
 const STEP_BITS: u32 = 2;
 const CHUNKS: usize = ((33 - FIRST_BITS) << STEP_BITS) as usize;
 
@@ -25,27 +24,7 @@ pub(crate) struct Table<T> {
     chunks: [OnceLock<Box<[T]>>; CHUNKS],
 }
 
-/// What a [`Table`] holds where nothing was written.
-pub(crate) trait Blank: Default {
-    /// So many of them.
-    fn blank(len: usize) -> Box<[Self]> {
-        (0..len).map(|_| Self::default()).collect()
-    }
-}
-
-/// Zeros that the system brings as they are touched: megabytes written at once keep a search waiting for milliseconds.
-macro_rules! blank_zeros {
-    ($($kind:ty),*) => {$(
-        impl Blank for $kind {
-            fn blank(len: usize) -> Box<[Self]> {
-                bytemuck::zeroed_slice_box(len)
-            }
-        }
-    )*};
-}
-blank_zeros!(AtomicU8, AtomicU32, AtomicU64);
-
-impl<T: Blank> Table<T> {
+impl<T: Default> Table<T> {
     pub(crate) fn new(width: usize) -> Self {
         Table { width, chunks: [const { OnceLock::new() }; CHUNKS] }
     }
@@ -76,7 +55,8 @@ impl<T: Blank> Table<T> {
     /// The row, allocated where needed.
     pub(crate) fn ensure(&self, row: u32) -> &[T] {
         let (chunk, at) = Self::place(row);
-        let values = self.chunks[chunk].get_or_init(|| T::blank(self.width * Self::rows_of(chunk)));
+        let values = self.chunks[chunk]
+            .get_or_init(|| (0..self.width * Self::rows_of(chunk)).map(|_| T::default()).collect());
         &values[at * self.width..(at + 1) * self.width]
     }
 
@@ -100,7 +80,7 @@ impl<T: Blank> Table<T> {
 #[cfg(test)]
 mod tests {
     use super::{CHUNKS, Table};
-    use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     #[test]
     fn rows_keep_what_was_written_and_absent_ones_are_none() {
@@ -116,12 +96,12 @@ mod tests {
         // Chunks lie end to end.
         let mut next = (0, 0);
         for row in 0..70_000 {
-            assert_eq!(Table::<AtomicU8>::place(row), next);
+            assert_eq!(Table::<u8>::place(row), next);
             next.1 += 1;
-            if next.1 == Table::<AtomicU8>::rows_of(next.0) {
+            if next.1 == Table::<u8>::rows_of(next.0) {
                 next = (next.0 + 1, 0);
             }
         }
-        assert!(Table::<AtomicU8>::place(u32::MAX).0 < CHUNKS);
+        assert!(Table::<u8>::place(u32::MAX).0 < CHUNKS);
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::bytes::{Bytes, Mapping};
 use crate::simd::Kernels;
-use crate::table::{Blank, Table};
+use crate::table::Table;
 use crate::{Error, Result, Slot, VectorStorage, checksum, sync};
 use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
@@ -200,8 +200,6 @@ struct Clock {
     ring: Vec<u32>,
     hand: usize,
 }
-
-impl Blank for ArcSwapOption<Frame> {}
 
 impl VectorFile {
     /// Opens the file, or lays it out where it is empty. `CORRUPT` where header or length do not fit `slots` rows.

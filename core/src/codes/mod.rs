@@ -14,7 +14,7 @@ mod rotation;
 
 use crate::pages::span;
 use crate::simd::{self, Kernels};
-use crate::table::{Blank, Table};
+use crate::table::Table;
 use crate::{Metric, Quantization, Slot, sync};
 use bits::Bits;
 use frame::Frame;
@@ -382,8 +382,6 @@ struct Place {
     /// Rows measured for want of it.
     missed: AtomicU32,
 }
-
-impl Blank for Place {}
 
 /// The codes of a database.
 pub(crate) struct Codes {

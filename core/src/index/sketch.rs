@@ -5,7 +5,7 @@
 //! read; a slot that is used again ages them, before anybody can see its new row.
 
 use crate::simd::{self, Kernels};
-use crate::table::{Blank, Table};
+use crate::table::Table;
 use crate::{Metric, Slot, sync};
 use std::ops::Range;
 use std::sync::Arc;
@@ -154,8 +154,6 @@ struct Cell {
     /// Rows measured for want of it.
     measured: AtomicU32,
 }
-
-impl Blank for Cell {}
 
 impl Cell {
     fn made(&self) -> Option<Arc<Made>> {

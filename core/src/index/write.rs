@@ -351,20 +351,13 @@ impl Index {
         let (plans, choices) = planned.into_iter().unzip();
         let mut stage = Stage::default();
         self.link_chunk(&mut stage, &rows, plans, choices, pool)?;
-        let written = side_by_side(pool, 2, &|part| {
-            let mut batch = Batch::default();
-            if part > 0 {
-                self.stage_ops(&stage, &mut batch);
-                return Ok(batch);
-            }
-            // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
-            self.vectors.write(slots, vectors)?;
-            self.sketches.forget(reused());
-            self.codes.put(slots, known, fresh);
-            self.vectors.lend(self.codes.took_more());
-            Ok(batch)
-        })?;
-        let mut batch = written.into_iter().last().unwrap_or_default();
+        // Rows go to their file before the record that names them, so that a full disk refuses the chunk whole.
+        self.vectors.write(slots, vectors)?;
+        self.sketches.forget(reused());
+        self.codes.put(slots, known, fresh);
+        self.vectors.lend(self.codes.took_more());
+        let mut batch = Batch::default();
+        self.stage_ops(&stage, &mut batch);
         let next = slots.last().map_or(known, |&last| known.max(last + 1));
         let mut meta = Meta { next, ..w.meta };
         match commit {

@@ -64,7 +64,7 @@ fn main() {
 }
 
 /// The pool of an insert, which asks it once to check the rows and then to search for candidates and choose neighbours among
-/// them, to prune lists, to write vectors, and to gather what a checkpoint writes. How long that took.
+/// them, to prune lists, and to gather what a checkpoint writes. How long that took.
 struct Planning {
     threads: Threads,
     asked: AtomicU64,
